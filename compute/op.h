@@ -1,0 +1,135 @@
+// The interface of an operation in a compute graph.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "compute/dtype.h"
+#include "compute/shape.h"
+#include "compute/tensor.h"
+
+namespace h5serve::compute {
+
+// Element type (a GraphDType) and shape of a value.
+struct ValueType {
+  DType dtype = DType::kFloat32;
+  Shape shape;
+};
+
+// A tensor's memory as an op sees it while it runs.
+struct TensorView {
+  DType dtype = DType::kFloat32;
+  Shape shape;
+  void* data = nullptr;
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  int64_t size() const { return shape.num_elements(); }
+};
+
+// What is known of an op's inputs before it runs.
+class InferContext {
+ public:
+  InferContext(std::span<const ValueType> inputs, std::span<const Tensor* const> constants)
+      : inputs_(inputs), constants_(constants) {}
+
+  int size() const { return static_cast<int>(inputs_.size()); }
+  const ValueType& input(int i) const { return inputs_[i]; }
+  const Shape& shape(int i) const { return inputs_[i].shape; }
+  DType dtype(int i) const { return inputs_[i].dtype; }
+  // The value of input i where it is already known, otherwise null.
+  const Tensor* constant(int i) const { return constants_[i]; }
+
+ private:
+  std::span<const ValueType> inputs_;
+  std::span<const Tensor* const> constants_;
+};
+
+// Splits work over threads. Implementations are thread-safe.
+class Parallelism {
+ public:
+  virtual ~Parallelism() = default;
+  // Calls body(begin, end) for ranges that cover [0, n), perhaps at once on
+  // several threads, and returns when all are done. A range has at least
+  // `grain` items, unless n has fewer.
+  virtual void For(int64_t n, int64_t grain,
+                   const std::function<void(int64_t, int64_t)>& body) const = 0;
+  // How many ranges can run at once, at least 1.
+  virtual int threads() const = 0;
+};
+
+// Inputs, outputs and scratch memory of one run of an op.
+class RunContext {
+ public:
+  RunContext(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
+             void* scratch, const Parallelism* parallelism)
+      : inputs_(inputs), outputs_(outputs), scratch_(scratch), parallelism_(parallelism) {}
+
+  int num_inputs() const { return static_cast<int>(inputs_.size()); }
+  const TensorView& input(int i) const { return inputs_[i]; }
+  const TensorView& output(int i) const { return outputs_[i]; }
+  // Op::ScratchBytes bytes, 64-byte aligned, uninitialised.
+  template <typename T>
+  T* scratch() const {
+    return static_cast<T*>(scratch_);
+  }
+  // Calls body for ranges of [0, n); in one piece when there is one thread.
+  void ParallelFor(int64_t n, int64_t grain,
+                   const std::function<void(int64_t, int64_t)>& body) const {
+    if (parallelism_ == nullptr || n <= grain) {
+      if (n > 0) body(0, n);
+    } else {
+      parallelism_->For(n, grain, body);
+    }
+  }
+  const Parallelism* parallelism() const { return parallelism_; }
+
+ private:
+  std::span<const TensorView> inputs_;
+  std::span<const TensorView> outputs_;
+  void* scratch_;
+  const Parallelism* parallelism_;
+};
+
+// An operation with its attributes. Immutable after construction, so that any
+// number of threads may run it at once.
+class Op {
+ public:
+  virtual ~Op() = default;
+
+  virtual std::string_view name() const = 0;
+
+  // Types of the outputs for inputs of these types, whose dimensions may be
+  // kUnknown. INVALID_ARGUMENT when the inputs do not fit; the message says
+  // what was expected and what came. Called while a graph is built (unknown
+  // dimensions allowed) and again for each concrete set of input shapes.
+  virtual absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const = 0;
+
+  // Computes the outputs. All shapes are known and were accepted by Infer. An
+  // error means data that no output exists for (an index out of range), and is
+  // INVALID_ARGUMENT.
+  virtual absl::Status Run(const RunContext& context) const = 0;
+
+  // Scratch memory that Run needs for inputs of these (known) types, in bytes.
+  virtual int64_t ScratchBytes(std::span<const ValueType> inputs) const { return 0; }
+
+  // True when output 0 has the elements of input 0 in the same order: it is
+  // then given the same memory and Run is not called.
+  virtual bool IsView() const { return false; }
+
+  // True when Run may be given the same memory for input 0 and output 0
+  // (element-wise ops of equal shape and type).
+  virtual bool CanRunInPlace() const { return false; }
+
+  // Multiplications and additions of one run, for reports.
+  virtual double Flops(std::span<const ValueType> inputs) const { return 0; }
+};
+
+}  // namespace h5serve::compute

@@ -1,0 +1,44 @@
+// From a file to a servable: the whole pipeline of one load.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/options.h"
+#include "model/diagnosis.h"
+#include "model/keras_model.h"
+#include "model/servable.h"
+
+namespace h5serve::model {
+
+// The steps of a load, in order; each is reported as it begins.
+enum class LoadPhase { kReading, kChecking, kCompiling, kProving };
+std::string_view Name(LoadPhase phase);  // "reading", …
+
+struct LoadRequest {
+  std::string path;
+  config::ModelOptions options;       // policy, names, custom objects, …
+  const Signature* in_service = nullptr;  // signature to compare with, or null
+  int64_t memory_budget_bytes = 0;    // 0: unlimited
+  std::function<void(LoadPhase)> on_phase;  // may be empty
+};
+
+struct LoadOutcome {
+  // Null when refused.
+  std::shared_ptr<const Servable> servable;
+  DiagnosisList diagnoses;
+  ModelFacts facts;                    // as far as the load came
+  Signature signature;                 // as far as the load came
+  std::unique_ptr<KerasModel> model;   // canonical model for `summary`; null if not understood
+  std::vector<std::pair<LoadPhase, std::chrono::microseconds>> phase_times;
+};
+
+// Reads, translates, checks, compiles and proves. Never throws; blocks for as
+// long as the reading child may take. Thread-safe (loads run in parallel).
+LoadOutcome LoadModel(const LoadRequest& request);
+
+}  // namespace h5serve::model
