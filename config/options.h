@@ -20,12 +20,16 @@ struct CompatibilityOptions {
   std::string stateful_rnn = "reset";          // reset, refuse
   double golden_absolute_tolerance = 1e-4;
   double golden_relative_tolerance = 1e-4;
+
+  bool operator==(const CompatibilityOptions&) const = default;
 };
 
 struct BatchingOptions {
   int max_batch_size = 32;                      // rows
   std::chrono::microseconds max_batch_delay{0};
   int max_queue_rows = 4096;
+
+  bool operator==(const BatchingOptions&) const = default;
 };
 
 struct VersionPolicy {
@@ -33,6 +37,8 @@ struct VersionPolicy {
   Kind kind = Kind::kLatest;
   int latest = 1;
   std::vector<int64_t> specific;
+
+  bool operator==(const VersionPolicy&) const = default;
 };
 
 // Settings of one model: the server's defaults overlaid with its model.json.
@@ -50,6 +56,8 @@ struct ModelOptions {
   int64_t memory_limit_bytes = 0;            // 0: no limit of its own
   std::chrono::milliseconds read_timeout{60000};
   int64_t max_file_bytes = int64_t{16} << 30;
+
+  bool operator==(const ModelOptions&) const = default;
 };
 
 }  // namespace h5serve::config
