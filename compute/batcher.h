@@ -4,7 +4,9 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,15 +28,17 @@ struct BatchRequest {
   std::vector<Tensor> inputs;  // in signature order, checked by the caller
   int64_t rows = 0;            // size of axis 0
   absl::Time deadline = absl::InfiniteFuture();
-  int priority = 0;            // 0 before 1
+  int priority = 0;  // 0 before 1
   // True once the client has left; called before compute. May be empty.
   std::function<bool()> cancelled;
-  // Called exactly once, on a worker or, when refused at once, not at all.
+  // Called exactly once, on a worker or from within Enqueue; not at all when
+  // Enqueue refuses. Must not throw.
   std::function<void(absl::StatusOr<std::vector<Tensor>>, const RequestTiming&)> done;
 };
 
 // Why a batch was started, and why a request was dropped.
-enum class BatchTrigger { kIdle, kFull, kDelay };
+// kInline: a cheap request ran on the thread that brought it.
+enum class BatchTrigger { kIdle, kFull, kDelay, kInline };
 enum class DropReason { kQueueFull, kDeadline, kCancelled, kShutdown };
 std::string_view Name(BatchTrigger trigger);
 std::string_view Name(DropReason reason);
@@ -53,13 +57,17 @@ struct QueueOptions {
   int64_t max_batch_size = 32;  // rows; a larger request is split when it may be
   absl::Duration max_batch_delay = absl::ZeroDuration();
   int64_t max_queue_rows = 4096;
-  bool batchable = true;  // false: every request runs alone
+  bool batchable = true;    // false: every request runs alone and whole
+  int max_concurrency = 0;  // batches run at once; 0: as many as there are threads
+  // While nothing waits, a request expected to compute for less than this is
+  // run by Enqueue itself: waking a worker would take longer.
+  absl::Duration inline_limit = absl::Microseconds(100);
 };
 
-// Runs one batch: inputs are concatenated rows. Thread-safe.
-using BatchRunner = std::function<absl::Status(std::span<const Tensor> inputs,
-                                               const Parallelism* parallelism,
-                                               std::vector<Tensor>* outputs)>;
+// Runs one batch: inputs are concatenated rows, and axis 0 of every output has
+// as many (a queue that learns otherwise stops merging requests). Thread-safe.
+using BatchRunner = std::function<absl::Status(
+    std::span<const Tensor> inputs, const Parallelism* parallelism, std::vector<Tensor>* outputs)>;
 
 class BatchQueue;
 
@@ -70,6 +78,8 @@ class BatchQueue;
 // dropped with UNAVAILABLE.
 class Batcher {
  public:
+  struct State;
+
   Batcher(int threads, BatchListener* listener);
   ~Batcher();
 
@@ -77,13 +87,15 @@ class Batcher {
   std::shared_ptr<BatchQueue> CreateQueue(std::string model, const QueueOptions& options,
                                           BatchRunner runner);
   int threads() const;
+  // Threads that would help with a batch started now.
+  const Parallelism* parallelism() const;
+  // Requests that wait or run.
+  int64_t pending() const;
 
   // Refuses new requests, waits for the waiting ones until `deadline`, drops the rest.
   void Drain(absl::Time deadline);
 
  private:
-  friend class BatchQueue;
-  struct State;
   std::shared_ptr<State> state_;
 };
 
@@ -96,6 +108,8 @@ class BatchQueue {
   // UNAVAILABLE while draining; then `done` is not called.
   absl::Status Enqueue(BatchRequest request);
   int64_t waiting_rows() const;
+  // How long a request that comes now would wait, as far as past costs tell.
+  absl::Duration expected_wait() const;
 
   struct State;
   explicit BatchQueue(std::shared_ptr<State> state);
