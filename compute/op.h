@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,12 @@
 #include "compute/tensor.h"
 
 namespace h5serve::compute {
+
+namespace ops {
+enum class UnaryKind;
+}  // namespace ops
+
+class Op;
 
 // Element type (a GraphDType) and shape of a value.
 struct ValueType {
@@ -68,8 +75,8 @@ class Parallelism {
 // Inputs, outputs and scratch memory of one run of an op.
 class RunContext {
  public:
-  RunContext(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
-             void* scratch, const Parallelism* parallelism)
+  RunContext(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* scratch,
+             const Parallelism* parallelism)
       : inputs_(inputs), outputs_(outputs), scratch_(scratch), parallelism_(parallelism) {}
 
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
@@ -96,6 +103,12 @@ class RunContext {
   std::span<const TensorView> outputs_;
   void* scratch_;
   const Parallelism* parallelism_;
+};
+
+// An op that has taken constant inputs into itself (see Op::Specialize).
+struct Specialized {
+  std::shared_ptr<const Op> op;
+  std::vector<int> inputs;  // which inputs of the old op are the new op's, in order
 };
 
 // An operation with its attributes. Immutable after construction, so that any
@@ -127,6 +140,41 @@ class Op {
   // True when Run may be given the same memory for input 0 and output 0
   // (element-wise ops of equal shape and type).
   virtual bool CanRunInPlace() const { return false; }
+
+  // True when the outputs depend on the shape of input i, not on its elements:
+  // Run may then find a null pointer there, and the input need not be computed.
+  // An op whose other inputs are all known is run as soon as shapes are.
+  virtual bool ReadsOnlyShape(int input) const { return false; }
+
+  // The same op followed by an element function, or null when it cannot take
+  // one (or has one already). Asked by the optimiser.
+  virtual std::shared_ptr<const Op> WithActivation(ops::UnaryKind kind, float p, float q) const {
+    return nullptr;
+  }
+
+  // The same op with one more input at the end, of the output's shape, that is
+  // added before the activation; null when it cannot (or has one already, or
+  // has an activation already).
+  virtual std::shared_ptr<const Op> WithAddend() const { return nullptr; }
+
+  // For ops that are linear in input 1 (the kernel), plus input 2 (the bias,
+  // if there are three inputs), and have no activation or addend: the shape into
+  // which a factor per output channel (last axis) is to be brought so that
+  // kernel * factor gives output * factor. nullopt for all other ops.
+  virtual std::optional<Shape> KernelFactorShape(const Shape& kernel) const { return std::nullopt; }
+  // The same op with a bias as input 2 (a vector over the last axis of the
+  // output). Asked only when KernelFactorShape is not nullopt and there is none.
+  virtual std::shared_ptr<const Op> WithBias() const { return nullptr; }
+
+  // Called once, after all optimisation: an op that has taken those inputs that
+  // are constants (not null) into itself, in the form it computes with (packed
+  // weights). A null op: stay as it is.
+  virtual Specialized Specialize(std::span<const ValueType> inputs,
+                                 std::span<const Tensor* const> constants) const {
+    return {};
+  }
+  // Bytes of the constants inside the op.
+  virtual int64_t ConstantBytes() const { return 0; }
 
   // Multiplications and additions of one run, for reports.
   virtual double Flops(std::span<const ValueType> inputs) const { return 0; }
