@@ -1,0 +1,9 @@
+#!/bin/sh
+# Installs what is missing, builds everything and runs all tests.
+# Wants Debian 12 and root or sudo. Arguments go to ctest.
+set -eu
+cd "$(dirname "$0")"
+
+./scripts/install-packages.sh build client test
+./scripts/build.sh -DH5SERVE_BUILD_TESTS=ON -DH5SERVE_WERROR=ON
+exec ctest --test-dir build/release --output-on-failure -j "$(nproc)" "$@"
