@@ -54,11 +54,17 @@ enum class PadMode { kConstant, kReflect, kSymmetric, kEdge };
 // (before, after) per axis, >= 0.
 Value Pad(Graph& graph, Value x, const std::vector<std::pair<int64_t, int64_t>>& pads,
           PadMode mode = PadMode::kConstant, float value = 0);
+// As numpy.tile; TileBy takes the multiples from an int64 vector that is known
+// when the shapes are.
 Value Tile(Graph& graph, Value x, const std::vector<int64_t>& multiples);
+Value TileBy(Graph& graph, Value x, Value multiples);
 // Each element of an axis `count` times.
 Value Repeat(Graph& graph, Value x, int64_t count, int64_t axis);
 Value Roll(Graph& graph, Value x, int64_t shift, int64_t axis);
+// An unknown dimension of `shape` keeps the one of x.
 Value BroadcastTo(Graph& graph, Value x, const Shape& shape);
+// The shape is an int64 vector known when the shapes are.
+Value BroadcastToValue(Graph& graph, Value x, Value shape);
 // Broadcast to the shape of `like`.
 Value BroadcastLike(Graph& graph, Value x, Value like);
 // Of the shape of `like`, filled.
