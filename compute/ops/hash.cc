@@ -174,8 +174,8 @@ uint64_t Fingerprint64(std::string_view text) {
 
 uint64_t SipHash24(uint64_t k0, uint64_t k1, std::string_view text) {
   // The constants spell "somepseudorandomlygeneratedbytes".
-  SipState state{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL,
-                 k0 ^ 0x6c7967656e657261ULL, k1 ^ 0x7465646279746573ULL};
+  SipState state{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL, k0 ^ 0x6c7967656e657261ULL,
+                 k1 ^ 0x7465646279746573ULL};
   const char* s = text.data();
   const size_t n = text.size();
   for (size_t i = 0; i + 8 <= n; i += 8) state.Absorb(Read64(s + i));

@@ -146,16 +146,19 @@ class FloatSums {
     const double n = static_cast<double>(rows);
     switch (kind_) {
       case ReduceKind::kL1Norm:
-        SumColumns(x, rows, stride, columns, [](float v, int64_t) { return std::fabs(v); }, total);
+        SumColumns(
+            x, rows, stride, columns, [](float v, int64_t) { return std::fabs(v); }, total);
         break;
       case ReduceKind::kL2Norm:
-        SumColumns(x, rows, stride, columns, [](float v, int64_t) { return v * v; }, total);
+        SumColumns(
+            x, rows, stride, columns, [](float v, int64_t) { return v * v; }, total);
         for (int64_t c = 0; c < columns; ++c) total[c] = std::sqrt(total[c]);
         break;
       case ReduceKind::kLogSumExp:
         return LogSumExpColumns(x, columns, out);
       default:
-        SumColumns(x, rows, stride, columns, [](float v, int64_t) { return v; }, total);
+        SumColumns(
+            x, rows, stride, columns, [](float v, int64_t) { return v; }, total);
     }
     if (kind_ == ReduceKind::kMean || kind_ == ReduceKind::kVariance || kind_ == ReduceKind::kStd) {
       for (int64_t c = 0; c < columns; ++c) total[c] /= n;
@@ -355,7 +358,7 @@ Value Reduce(Graph& graph, ReduceKind kind, Value x, std::vector<int64_t> axes, 
   bool to_bool = false;
   if (!IsLogical(kind) && kind != ReduceKind::kCountNonzero) {
     to_bool = dtype == DType::kBool && (kind == ReduceKind::kMax || kind == ReduceKind::kMin);
-    const DType wanted = !KeepsIntegers(kind)     ? DType::kFloat32
+    const DType wanted = !KeepsIntegers(kind)    ? DType::kFloat32
                          : dtype == DType::kBool ? DType::kInt64
                                                  : dtype;
     if (dtype != wanted) x = Cast(graph, x, wanted);

@@ -13,13 +13,13 @@ enum class ReduceKind {
   kMax,
   kMin,
   kProduct,
-  kVariance,   // of the population
+  kVariance,  // of the population
   kStd,
   kLogSumExp,
   kL2Norm,
   kL1Norm,
-  kAny,        // bool
-  kAll,        // bool
+  kAny,           // bool
+  kAll,           // bool
   kCountNonzero,  // int64
 };
 // Over `axes` (negative from the end; empty: all). Mean, variance, std, norms
@@ -50,7 +50,7 @@ Value ArgSort(Graph& graph, Value x, int64_t axis, bool descending = false);
 Value L2Normalize(Graph& graph, Value x, std::vector<int64_t> axes, float epsilon);
 // gamma (x - mean) / sqrt(variance + epsilon) + beta with moments over `axes`
 // (kept). gamma and beta broadcast against x; either may be invalid (absent).
-Value MomentsNormalize(Graph& graph, Value x, std::vector<int64_t> axes, float epsilon,
-                       Value gamma, Value beta);
+Value MomentsNormalize(Graph& graph, Value x, std::vector<int64_t> axes, float epsilon, Value gamma,
+                       Value beta);
 
 }  // namespace h5serve::compute::ops

@@ -39,11 +39,9 @@ class MomentsNormalizeOp : public Op {
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     for (int i = 0; i < context.size(); ++i) {
       const std::optional<Shape> shape = Broadcast(context.shape(0), context.shape(i));
-      if (context.dtype(i) != DType::kFloat32 || !shape ||
-          !Compatible(*shape, context.shape(0))) {
-        return absl::InvalidArgumentError(fmt::format("cannot scale {} by {}",
-                                                      context.shape(0).ToString(),
-                                                      context.shape(i).ToString()));
+      if (context.dtype(i) != DType::kFloat32 || !shape || !Compatible(*shape, context.shape(0))) {
+        return absl::InvalidArgumentError(fmt::format(
+            "cannot scale {} by {}", context.shape(0).ToString(), context.shape(i).ToString()));
       }
     }
     return std::vector<ValueType>{context.input(0)};
@@ -159,24 +157,25 @@ class MomentsNormalizeOp : public Op {
     const Strides beta_strides =
         beta == nullptr ? Strides{} : BroadcastStrides(context.input(beta_).shape, x.shape);
     const auto step = [last](const Strides& strides) { return last < 0 ? 0 : strides[last]; };
-    context.ParallelFor(x.size() / n, std::max<int64_t>(1, 16384 / n), [&](int64_t begin,
-                                                                           int64_t end) {
-      Odometer odometer(outer);
-      odometer.Seek(begin);
-      for (int64_t row = begin; row < end; ++row, odometer.Next()) {
-        const int64_t g = odometer.Dot(group);
-        const int64_t gamma_at = odometer.Dot(gamma_strides), beta_at = odometer.Dot(beta_strides);
-        const float* in = x.as<float>() + row * n;
-        float* out = context.output(0).as<float>() + row * n;
-        for (int64_t i = 0; i < n; ++i) {
-          const int64_t from = g + i * step(group);
-          float y = (in[i] - mean[from]) * scale[from];
-          if (gamma != nullptr) y *= gamma[gamma_at + i * step(gamma_strides)];
-          if (beta != nullptr) y += beta[beta_at + i * step(beta_strides)];
-          out[i] = y;
-        }
-      }
-    });
+    context.ParallelFor(x.size() / n, std::max<int64_t>(1, 16384 / n),
+                        [&](int64_t begin, int64_t end) {
+                          Odometer odometer(outer);
+                          odometer.Seek(begin);
+                          for (int64_t row = begin; row < end; ++row, odometer.Next()) {
+                            const int64_t g = odometer.Dot(group);
+                            const int64_t gamma_at = odometer.Dot(gamma_strides),
+                                          beta_at = odometer.Dot(beta_strides);
+                            const float* in = x.as<float>() + row * n;
+                            float* out = context.output(0).as<float>() + row * n;
+                            for (int64_t i = 0; i < n; ++i) {
+                              const int64_t from = g + i * step(group);
+                              float y = (in[i] - mean[from]) * scale[from];
+                              if (gamma != nullptr) y *= gamma[gamma_at + i * step(gamma_strides)];
+                              if (beta != nullptr) y += beta[beta_at + i * step(beta_strides)];
+                              out[i] = y;
+                            }
+                          }
+                        });
   }
 
   std::vector<int> axes_;

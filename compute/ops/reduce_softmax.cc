@@ -22,9 +22,8 @@ enum class Kind { kSoftmax, kLogSoftmax, kSparsemax };
 // then tau = (z_1 + … + z_k - 1) / k and the result is max(z - tau, 0).
 void SparsemaxRow(const float* x, int64_t n, float* out) {
   std::copy_n(x, n, out);
-  std::sort(out, out + n, [](float a, float b) {
-    return std::isnan(b) ? false : std::isnan(a) || a > b;
-  });
+  std::sort(out, out + n,
+            [](float a, float b) { return std::isnan(b) ? false : std::isnan(a) || a > b; });
   double sum = 0, tau = 0;
   for (int64_t k = 1; k <= n; ++k) {
     sum += out[k - 1];
@@ -38,7 +37,9 @@ class SoftmaxOp : public Op {
  public:
   SoftmaxOp(Kind kind, int axes) : kind_(kind), axes_(axes) {}
   std::string_view name() const override {
-    return kind_ == Kind::kSoftmax ? "Softmax" : kind_ == Kind::kLogSoftmax ? "LogSoftmax" : "Sparsemax";
+    return kind_ == Kind::kSoftmax      ? "Softmax"
+           : kind_ == Kind::kLogSoftmax ? "LogSoftmax"
+                                        : "Sparsemax";
   }
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {

@@ -85,23 +85,22 @@ class GatherOp : public Op, public PartialOp {
     const int64_t picks = Product(indices.shape, batch_dims_, indices.shape.rank());
     const int64_t* index = indices.as<int64_t>();
     const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, inner));
-    return RunChecked(
-        context, batches * outer * picks, grain, size,
-        [&](int64_t begin, int64_t end) -> std::optional<int64_t> {
-          return VisitMovable(x.dtype, [&](auto zero) -> std::optional<int64_t> {
-            using T = decltype(zero);
-            const T* from = x.as<T>();
-            T* to = out.as<T>() + begin * inner;
-            for (int64_t i = begin; i < end; ++i, to += inner) {
-              const int64_t row = i / picks;
-              const int64_t pick = index[row / outer * picks + i % picks];
-              const int64_t position = Position(pick, size);
-              if (position < 0) return pick;
-              std::copy_n(from + (row * size + position) * inner, inner, to);
-            }
-            return std::nullopt;
-          });
-        });
+    return RunChecked(context, batches * outer * picks, grain, size,
+                      [&](int64_t begin, int64_t end) -> std::optional<int64_t> {
+                        return VisitMovable(x.dtype, [&](auto zero) -> std::optional<int64_t> {
+                          using T = decltype(zero);
+                          const T* from = x.as<T>();
+                          T* to = out.as<T>() + begin * inner;
+                          for (int64_t i = begin; i < end; ++i, to += inner) {
+                            const int64_t row = i / picks;
+                            const int64_t pick = index[row / outer * picks + i % picks];
+                            const int64_t position = Position(pick, size);
+                            if (position < 0) return pick;
+                            std::copy_n(from + (row * size + position) * inner, inner, to);
+                          }
+                          return std::nullopt;
+                        });
+                      });
   }
 
   std::optional<std::vector<int64_t>> Partial(
@@ -197,22 +196,21 @@ class TakeAlongAxisOp : public Op {
       if (indices.shape[axis] == 1) pick[axis] = 0;
     }
     const int64_t size = x.shape[axis_];
-    return RunChecked(
-        context, out.size(), 8192, size,
-        [&](int64_t begin, int64_t end) -> std::optional<int64_t> {
-          return VisitMovable(x.dtype, [&](auto zero) -> std::optional<int64_t> {
-            using T = decltype(zero);
-            Odometer odometer(out.shape);
-            odometer.Seek(begin);
-            for (int64_t i = begin; i < end; ++i, odometer.Next()) {
-              const int64_t index = indices.as<int64_t>()[odometer.Dot(pick)];
-              const int64_t position = Position(index, size);
-              if (position < 0) return index;
-              out.as<T>()[i] = x.as<T>()[odometer.Dot(from) + position * stride];
-            }
-            return std::nullopt;
-          });
-        });
+    return RunChecked(context, out.size(), 8192, size,
+                      [&](int64_t begin, int64_t end) -> std::optional<int64_t> {
+                        return VisitMovable(x.dtype, [&](auto zero) -> std::optional<int64_t> {
+                          using T = decltype(zero);
+                          Odometer odometer(out.shape);
+                          odometer.Seek(begin);
+                          for (int64_t i = begin; i < end; ++i, odometer.Next()) {
+                            const int64_t index = indices.as<int64_t>()[odometer.Dot(pick)];
+                            const int64_t position = Position(index, size);
+                            if (position < 0) return index;
+                            out.as<T>()[i] = x.as<T>()[odometer.Dot(from) + position * stride];
+                          }
+                          return std::nullopt;
+                        });
+                      });
   }
 
  private:

@@ -25,8 +25,9 @@ class TransposeOp : public Op {
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     const Shape& from = context.shape(0);
     if (from.rank() != static_cast<int>(permutation_.size())) {
-      return absl::InvalidArgumentError(fmt::format("cannot transpose {}: the permutation has {} axes",
-                                                    from.ToString(), permutation_.size()));
+      return absl::InvalidArgumentError(
+          fmt::format("cannot transpose {}: the permutation has {} axes", from.ToString(),
+                      permutation_.size()));
     }
     Shape shape;
     for (int axis : permutation_) shape.push_back(from[axis]);
@@ -212,9 +213,9 @@ Value Transpose(Graph& graph, Value x, const std::vector<int>& permutation) {
     if (valid) seen[axis] = true;
   }
   if (!valid) {
-    return graph.Fail(absl::InvalidArgumentError(
-        fmt::format("({}) is no permutation of the axes of {}", fmt::join(permutation, ", "),
-                    shape.ToString())));
+    return graph.Fail(
+        absl::InvalidArgumentError(fmt::format("({}) is no permutation of the axes of {}",
+                                               fmt::join(permutation, ", "), shape.ToString())));
   }
   if (std::is_sorted(permutation.begin(), permutation.end())) return x;
   if (shape.known() && KeepsOrder(shape, permutation)) {
@@ -244,7 +245,8 @@ Value Concat(Graph& graph, const std::vector<Value>& xs, int64_t axis) {
     if (!x.valid()) return x;
   }
   if (xs.size() == 1) {
-    if (!NormalizeAxis(axis, graph.rank(xs[0]))) return graph.Fail(NoAxis(axis, graph.shape(xs[0])));
+    if (!NormalizeAxis(axis, graph.rank(xs[0])))
+      return graph.Fail(NoAxis(axis, graph.shape(xs[0])));
     return xs[0];
   }
   return graph.Add1(std::make_shared<ConcatOp>(axis), Unify(graph, xs));
@@ -269,14 +271,14 @@ std::vector<Value> Unstack(Graph& graph, Value x, int64_t axis) {
   const Shape shape = graph.shape(x);
   const std::optional<int> normal = NormalizeAxis(axis, shape.rank());
   if (!normal || shape[*normal] == kUnknown) {
-    graph.Fail(normal ? absl::InvalidArgumentError(fmt::format(
-                            "cannot unstack axis {} of {}: its size is open", axis, shape.ToString()))
-                      : NoAxis(axis, shape));
+    graph.Fail(normal
+                   ? absl::InvalidArgumentError(fmt::format(
+                         "cannot unstack axis {} of {}: its size is open", axis, shape.ToString()))
+                   : NoAxis(axis, shape));
     return {};
   }
   if (shape[*normal] > 65536) {
-    graph.Fail(absl::InvalidArgumentError(
-        fmt::format("cannot unstack {} slices", shape[*normal])));
+    graph.Fail(absl::InvalidArgumentError(fmt::format("cannot unstack {} slices", shape[*normal])));
     return {};
   }
   std::vector<Value> pieces =

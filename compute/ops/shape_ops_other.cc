@@ -39,8 +39,8 @@ class TriangleOp : public Op {
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     if (context.shape(0).rank() < 2) {
-      return absl::InvalidArgumentError(fmt::format(
-          "a triangle needs a matrix, not {}", context.shape(0).ToString()));
+      return absl::InvalidArgumentError(
+          fmt::format("a triangle needs a matrix, not {}", context.shape(0).ToString()));
     }
     return std::vector<ValueType>{context.input(0)};
   }
@@ -84,7 +84,8 @@ Value ShapeOf(Graph& graph, Value x) {
 
 Value Range(Graph& graph, int64_t start, int64_t limit, int64_t step) {
   if (step == 0) return graph.Fail(absl::InvalidArgumentError("the step of a range is zero"));
-  __int128 distance = step > 0 ? static_cast<__int128>(limit) - start : static_cast<__int128>(start) - limit;
+  __int128 distance =
+      step > 0 ? static_cast<__int128>(limit) - start : static_cast<__int128>(start) - limit;
   const __int128 width = step > 0 ? step : -static_cast<__int128>(step);
   if (distance < 0) distance = 0;
   const __int128 count = (distance + width - 1) / width;
@@ -107,8 +108,9 @@ Value DepthToSpace(Graph& graph, Value x, int64_t block, bool channels_first) {
   const int channels = channels_first ? 1 : 3;
   x = SplitAxis(graph, x, channels, block, kUnknown);
   x = SplitAxis(graph, x, channels + 1, block, kUnknown);
-  x = Transpose(graph, x, channels_first ? std::vector<int>{0, 3, 4, 1, 5, 2}
-                                         : std::vector<int>{0, 1, 3, 2, 4, 5});
+  x = Transpose(
+      graph, x,
+      channels_first ? std::vector<int>{0, 3, 4, 1, 5, 2} : std::vector<int>{0, 1, 3, 2, 4, 5});
   const int first = channels_first ? 2 : 1;
   x = MergeAxes(graph, x, first, first + 2);
   return MergeAxes(graph, x, first + 1, first + 3);
@@ -124,8 +126,9 @@ Value SpaceToDepth(Graph& graph, Value x, int64_t block, bool channels_first) {
   x = SplitAxis(graph, x, first + 1, kUnknown, block);
   x = SplitAxis(graph, x, first, kUnknown, block);
   // First: (batch, depth, row, block, column, block); last: depth at the end.
-  x = Transpose(graph, x, channels_first ? std::vector<int>{0, 3, 5, 1, 2, 4}
-                                         : std::vector<int>{0, 1, 3, 2, 4, 5});
+  x = Transpose(
+      graph, x,
+      channels_first ? std::vector<int>{0, 3, 5, 1, 2, 4} : std::vector<int>{0, 1, 3, 2, 4, 5});
   return channels_first ? MergeAxes(graph, x, 1, 4) : MergeAxes(graph, x, 3, 6);
 }
 

@@ -49,7 +49,8 @@ class PadOp : public Op {
                         (mode_ == PadMode::kEdge && size > 0);
       if (!fits) {
         return absl::InvalidArgumentError(
-            fmt::format("padding of {} is too large for axis {} of {}", widest, axis, context.shape(0).ToString()));
+            fmt::format("padding of {} is too large for axis {} of {}", widest, axis,
+                        context.shape(0).ToString()));
       }
       shape[axis] = size + before + after;
     }
@@ -355,8 +356,8 @@ Value Pad(Graph& graph, Value x, const std::vector<std::pair<int64_t, int64_t>>&
   bool none = true;
   for (const auto& [before, after] : pads) {
     if (before < 0 || after < 0 || before > kMaxElements || after > kMaxElements) {
-      return graph.Fail(absl::InvalidArgumentError(
-          fmt::format("invalid padding: ({}, {})", before, after)));
+      return graph.Fail(
+          absl::InvalidArgumentError(fmt::format("invalid padding: ({}, {})", before, after)));
     }
     none = none && before == 0 && after == 0;
   }

@@ -65,8 +65,8 @@ class SliceOp : public Op, public PartialOp {
       const int64_t size = from[axis];
       if (item.kind == Kind::kIndex) {
         if (size != kUnknown && (*item.start >= size || *item.start < -size)) {
-          return absl::InvalidArgumentError(
-              fmt::format("index {} is out of range for axis {} of {}", *item.start, axis, from.ToString()));
+          return absl::InvalidArgumentError(fmt::format(
+              "index {} is out of range for axis {} of {}", *item.start, axis, from.ToString()));
         }
       } else if (size == kUnknown) {
         shape.push_back(IsWhole(item) ? kUnknown : SizeOfOpenAxis(item));
@@ -114,7 +114,8 @@ class SliceOp : public Op, public PartialOp {
         taken.push_back(from[*item.start < 0 ? *item.start + size : *item.start]);
       } else if (item.kind == Kind::kRange) {
         const Extent extent = Resolve(item, size);
-        for (int64_t i = 0; i < extent.count; ++i) taken.push_back(from[extent.begin + i * item.step]);
+        for (int64_t i = 0; i < extent.count; ++i)
+          taken.push_back(from[extent.begin + i * item.step]);
       }
     }
     return taken;
@@ -134,15 +135,16 @@ class DynamicSliceOp : public Op {
     const Shape& start = context.shape(1);
     if (start.rank() != 1 || from.rank() != static_cast<int>(sizes_.size()) ||
         (start[0] != kUnknown && start[0] != from.rank()) || context.dtype(1) != DType::kInt64) {
-      return absl::InvalidArgumentError(
-          fmt::format("start and sizes of a slice of {} need one number for each axis", from.ToString()));
+      return absl::InvalidArgumentError(fmt::format(
+          "start and sizes of a slice of {} need one number for each axis", from.ToString()));
     }
     Shape shape;
     const Tensor* known = context.constant(1);
     for (int axis = 0; axis < from.rank(); ++axis) {
       int64_t size = sizes_[axis];
       if (size == kUnknown && from[axis] != kUnknown && known != nullptr) {
-        size = std::max<int64_t>(0, from[axis] - std::max<int64_t>(0, known->data<int64_t>()[axis]));
+        size =
+            std::max<int64_t>(0, from[axis] - std::max<int64_t>(0, known->data<int64_t>()[axis]));
       } else if (size == kUnknown && from.known() && known == nullptr) {
         return absl::InvalidArgumentError("the size of a slice depends on its start");
       }

@@ -242,7 +242,8 @@ Value ReshapeTo(Graph& graph, Value x, Value target) {
   if (!x.valid() || !target.valid()) return Value{};
   const std::optional<std::vector<int64_t>> partial = PartialValue(graph, target);
   if (!partial || partial->size() > kMaxRank) {
-    return graph.Fail(absl::InvalidArgumentError("the target of a reshape must be a vector of known length"));
+    return graph.Fail(
+        absl::InvalidArgumentError("the target of a reshape must be a vector of known length"));
   }
   const Shape hint{std::span<const int64_t>(*partial)};
   for (int64_t dim : *partial) {

@@ -65,31 +65,31 @@ void CopyTiled(const RunContext& context, const T* in, const std::vector<CopyLoo
   }
   const int64_t row_tiles = (rows.size + kTile - 1) / kTile;
   const int64_t others = total / (rows.size * columns.size);
-  context.ParallelFor(
-      others * row_tiles, std::max<int64_t>(1, kGrain / (kTile * columns.size)),
-      [&](int64_t begin, int64_t end) {
-        for (int64_t item = begin; item < end; ++item) {
-          int64_t rest = item / row_tiles;
-          const int64_t row_begin = item % row_tiles * kTile;
-          const int64_t row_end = std::min(rows.size, row_begin + kTile);
-          int64_t from = 0, to = 0;
-          for (size_t i = loops.size() - 1; i-- > 0;) {
-            if (i == unit) continue;
-            const int64_t index = rest % loops[i].size;
-            rest /= loops[i].size;
-            from += index * loops[i].stride;
-            to += index * out_strides[i];
-          }
-          for (int64_t column = 0; column < columns.size; column += kTile) {
-            const int64_t column_end = std::min(columns.size, column + kTile);
-            for (int64_t row = row_begin; row < row_end; ++row) {
-              const T* source = in + from + row * rows.stride;
-              T* target = out + to + row * out_strides[unit];
-              for (int64_t i = column; i < column_end; ++i) target[i] = source[i * columns.stride];
-            }
-          }
-        }
-      });
+  context.ParallelFor(others * row_tiles, std::max<int64_t>(1, kGrain / (kTile * columns.size)),
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t item = begin; item < end; ++item) {
+                          int64_t rest = item / row_tiles;
+                          const int64_t row_begin = item % row_tiles * kTile;
+                          const int64_t row_end = std::min(rows.size, row_begin + kTile);
+                          int64_t from = 0, to = 0;
+                          for (size_t i = loops.size() - 1; i-- > 0;) {
+                            if (i == unit) continue;
+                            const int64_t index = rest % loops[i].size;
+                            rest /= loops[i].size;
+                            from += index * loops[i].stride;
+                            to += index * out_strides[i];
+                          }
+                          for (int64_t column = 0; column < columns.size; column += kTile) {
+                            const int64_t column_end = std::min(columns.size, column + kTile);
+                            for (int64_t row = row_begin; row < row_end; ++row) {
+                              const T* source = in + from + row * rows.stride;
+                              T* target = out + to + row * out_strides[unit];
+                              for (int64_t i = column; i < column_end; ++i)
+                                target[i] = source[i * columns.stride];
+                            }
+                          }
+                        }
+                      });
 }
 
 template <typename T>

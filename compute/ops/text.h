@@ -62,10 +62,18 @@ struct TextAttributes {
   bool lower = false;
   bool strip_punctuation = false;
   enum class Split { kNone, kWhitespace, kCharacter } split = Split::kWhitespace;
-  std::vector<int64_t> ngrams;  // empty: none; otherwise the sizes
+  std::vector<int64_t> ngrams;       // empty: none; otherwise the sizes
   int64_t output_length = kUnknown;  // pad or cut; kUnknown: the longest of the batch
 };
-// (batch) or (batch, 1) strings to (batch, length) tokens padded with "".
+// (batch) or (batch, 1) strings to (batch, length) tokens padded with "". Shapes
+// must follow from shapes, so a text that is split needs an output_length:
+// without, the program refuses to run it.
 Value Tokenize(Graph& graph, Value x, const TextAttributes& attributes);
+// Tokens counted by their number in `table`: (batch) or (batch, 1) strings to
+// (batch, depth). Needs no output_length, which is ignored; empty tokens do not
+// count. Unknown tokens as for LookupString.
+Value CountTokens(Graph& graph, Value x, const TextAttributes& attributes,
+                  std::shared_ptr<const StringTable> table, const OutOfVocabulary& oov,
+                  int64_t depth, bool binary);
 
 }  // namespace h5serve::compute::ops
