@@ -17,7 +17,7 @@ namespace {
 // Columns reduced side by side, and terms added in float32 before the sum goes
 // on in double: keeps the error of long sums near one rounding.
 constexpr int64_t kColumns = 256;
-constexpr int64_t kChunk = 256;
+constexpr int64_t kChunk = 64;
 constexpr int kLanes = 16;
 
 template <typename F>

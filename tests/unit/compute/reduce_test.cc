@@ -196,15 +196,15 @@ TEST(LogSoftmaxTest, IsTheLogarithmOfSoftmax) {
                          [](Graph& g, const Values& x) { return LogSoftmax(g, x[0], -1); });
 
   const double shift = std::log(std::exp(1) + std::exp(2) + std::exp(4));
-  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), {1 - shift, 2 - shift, 4 - shift}));
+  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{1 - shift, 2 - shift, 4 - shift}));
 }
 
 TEST(SparsemaxTest, ProjectsOnTheSimplex) {
   const auto y = Numbers({Tensor::Floats({2, 3}, {0.1f, 0.2f, 2.0f, 0.5f, 0.4f, 0.3f})},
                          [](Graph& g, const Values& x) { return Sparsemax(g, x[0], -1); });
 
-  EXPECT_THAT(y,
-              Pointwise(DoubleNear(1e-6), {0, 0, 1, 0.5 - 0.2 / 3, 0.4 - 0.2 / 3, 0.3 - 0.2 / 3}));
+  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{0, 0, 1, 0.5 - 0.2 / 3,
+                                                                 0.4 - 0.2 / 3, 0.3 - 0.2 / 3}));
 }
 
 TEST(TopKTest, PrefersTheLowerIndex) {
@@ -232,7 +232,7 @@ TEST(L2NormalizeTest, DividesByTheLength) {
     return L2Normalize(g, x[0], {-1}, 1e-12f);
   });
 
-  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), {0.6, 0.8, 0, 0}));
+  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{0.6, 0.8, 0, 0}));
 }
 
 TEST(MomentsNormalizeTest, AgreesWithTheDefinition) {

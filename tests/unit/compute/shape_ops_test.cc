@@ -18,6 +18,13 @@ using ::testing::HasSubstr;
 using ::testing::Pointwise;
 using Values = std::vector<Value>;
 
+SliceItem Index(int64_t index) { return {SliceItem::Kind::kIndex, index, std::nullopt, 1}; }
+SliceItem Between(std::optional<int64_t> start, std::optional<int64_t> stop) {
+  return {SliceItem::Kind::kRange, start, stop, 1};
+}
+SliceItem NewAxis() { return {SliceItem::Kind::kNewAxis, std::nullopt, std::nullopt, 1}; }
+SliceItem Ellipsis() { return {SliceItem::Kind::kEllipsis, std::nullopt, std::nullopt, 1}; }
+
 // The position in a row-major tensor.
 int64_t At(const Shape& shape, std::vector<int64_t> index) {
   int64_t position = 0;
@@ -64,8 +71,8 @@ TEST(ReshapeTest, TargetMayComeFromAShape) {
       {Counting({2, 3, 4})},
       [](Graph& g, const Values& x) {
         const Value dims = ShapeOf(g, x[0]);
-        const Value first = Slice(g, dims, {{SliceItem::Kind::kIndex, 0}});
-        const Value second = Slice(g, dims, {{SliceItem::Kind::kIndex, 1}});
+        const Value first = Slice(g, dims, {Index(0)});
+        const Value second = Slice(g, dims, {Index(1)});
         const Value rest = g.Constant(Tensor::Scalar(int64_t{-1}));
         return ReshapeTo(g, x[0], Stack(g, {first, rest, second}, 0));
       },
@@ -78,9 +85,8 @@ TEST(PartialValueTest, KnowsWhatTheShapeTells) {
   Graph graph;
   const Value x = graph.Input(DType::kFloat32, {kUnknown, 8, 3});
   const Value dims = ShapeOf(graph, x);
-  const Value tail = Slice(graph, dims, {{SliceItem::Kind::kRange, 1, std::nullopt}});
-  const Value joined =
-      Concat(graph, {Slice(graph, dims, {{SliceItem::Kind::kRange, 0, 1}}), tail}, 0);
+  const Value tail = Slice(graph, dims, {Between(1, std::nullopt)});
+  const Value joined = Concat(graph, {Slice(graph, dims, {Between(0, 1)}), tail}, 0);
 
   EXPECT_NE(graph.constant(tail), nullptr);
   EXPECT_THAT(*PartialValue(graph, joined), ElementsAre(kUnknown, 8, 3));
@@ -229,10 +235,7 @@ TEST(SliceTest, HandlesIndexNewAxisAndEllipsis) {
   const auto y = Numbers(
       {Counting({2, 3, 4})},
       [](Graph& g, const Values& x) {
-        return Slice(g, x[0],
-                     {{SliceItem::Kind::kNewAxis},
-                      {SliceItem::Kind::kEllipsis},
-                      {SliceItem::Kind::kIndex, -1}});
+        return Slice(g, x[0], {NewAxis(), Ellipsis(), Index(-1)});
       },
       &shape);
 
@@ -242,7 +245,7 @@ TEST(SliceTest, HandlesIndexNewAxisAndEllipsis) {
 
 TEST(SliceTest, RefusesAnIndexOutOfRange) {
   const auto result = Evaluate({Counting({2})}, [](Graph& g, const Values& x) {
-    return Values{Slice(g, x[0], {{SliceItem::Kind::kIndex, 2}})};
+    return Values{Slice(g, x[0], {Index(2)})};
   });
 
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("index 2 is out of range"));
@@ -430,7 +433,7 @@ TEST(TriangleTest, KeepsOneSide) {
 }
 
 TEST(RangeTest, CountsBothWays) {
-  EXPECT_THAT(Numbers({Counting({1})}, [](Graph& g, const Values&) { return Range(g, 5, 0, -2); }),
+  EXPECT_THAT(Numbers({Counting({1})}, [](Graph& g, const Values&) { return ops::Range(g, 5, 0, -2); }),
               ElementsAre(5, 3, 1));
 }
 
