@@ -1,0 +1,15 @@
+// Which keys the config of a layer class may hold.
+#pragma once
+
+#include <string_view>
+
+namespace h5serve::model {
+
+// True when some Keras version writes `key` for the (canonical) class, or when
+// the class has no row of its own.
+bool IsKnownConfigKey(std::string_view class_name, std::string_view key);
+
+// The known key that starts most like `key`, or "".
+std::string_view NearestConfigKey(std::string_view class_name, std::string_view key);
+
+}  // namespace h5serve::model

@@ -1,0 +1,264 @@
+#include "model/lower_model.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "model/functions/operation_layers.h"
+
+namespace h5serve::model {
+namespace {
+
+using compute::Value;
+
+// Nested models may share layers so that the number of calls explodes.
+constexpr int64_t kMaxCalls = 200000;
+constexpr int kMaxDepth = 64;
+
+// One call of one layer of a model.
+struct CallKey {
+  int layer;
+  int call;
+  friend auto operator<=>(const CallKey&, const CallKey&) = default;
+};
+
+void VisitTensors(const Argument& argument, const std::function<void(const TensorRef&)>& visit) {
+  if (argument.kind == Argument::Kind::kTensor) visit(argument.tensor);
+  for (const Argument& item : argument.list) VisitTensors(item, visit);
+  for (const auto& [key, item] : argument.dict) VisitTensors(item, visit);
+}
+
+// Evaluates the calls of one model that its outputs need.
+class ModelEvaluator {
+ public:
+  ModelEvaluator(Lowering& lowering, const KerasModel& model, std::string path)
+      : lowering_(lowering), model_(model), path_(std::move(path)) {}
+
+  std::vector<KerasTensor> Run(const std::vector<KerasTensor>& inputs) {
+    if (inputs.size() != model_.inputs.size()) {
+      Fail(Code::kGraphInvalid,
+           fmt::format("model {} is called with {} tensors and has {} inputs", model_.name,
+                       inputs.size(), model_.inputs.size()),
+           nullptr);
+      return {};
+    }
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const TensorRef& ref = model_.inputs[i];
+      results_[{ref.layer, ref.call}] = {inputs[i]};
+    }
+    if (!Order()) return {};
+    for (const CallKey& key : order_) Evaluate(key);
+    std::vector<KerasTensor> outputs;
+    for (const TensorRef& ref : model_.outputs) outputs.push_back(Resolve(ref));
+    return outputs;
+  }
+
+ private:
+  void Fail(Code code, std::string message, const Layer* layer) {
+    Diagnosis diagnosis{code, Severity::kError, std::move(message), {}, {}};
+    if (layer != nullptr) {
+      diagnosis.where = {path_ + layer->name, layer->written_class, layer->json_pointer, ""};
+    }
+    lowering_.Report(std::move(diagnosis));
+  }
+
+  // The call a reference means, or null with a diagnosis.
+  const Call* Find(const TensorRef& ref) {
+    if (ref.layer < 0 || ref.layer >= static_cast<int>(model_.layers.size())) return nullptr;
+    const Layer& layer = *model_.layers[ref.layer];
+    if (ref.call < 0 || ref.call >= static_cast<int>(layer.calls.size())) {
+      Fail(Code::kGraphInvalid,
+           fmt::format("call {} of layer {} is used, but it is called {} times", ref.call,
+                       layer.name, layer.calls.size()),
+           &layer);
+      return nullptr;
+    }
+    return &layer.calls[ref.call];
+  }
+
+  // Depth-first order of the calls that the outputs need, without recursion:
+  // graphs of thousands of layers are ordinary.
+  bool Order() {
+    enum class Mark { kOpen, kDone };
+    std::map<CallKey, Mark> marks;
+    for (const auto& [key, tensors] : results_) marks[key] = Mark::kDone;
+    std::vector<std::pair<CallKey, bool>> stack;
+    bool valid = true;
+    for (const TensorRef& ref : model_.outputs) stack.push_back({{ref.layer, ref.call}, false});
+    while (!stack.empty()) {
+      const auto [key, leaving] = stack.back();
+      stack.pop_back();
+      if (leaving) {
+        marks[key] = Mark::kDone;
+        order_.push_back(key);
+        continue;
+      }
+      if (marks.contains(key)) continue;
+      const Call* call = Find({key.layer, key.call, 0});
+      if (call == nullptr) {
+        marks[key] = Mark::kDone;
+        valid = false;
+        continue;
+      }
+      marks[key] = Mark::kOpen;
+      stack.push_back({key, true});
+      const auto visit = [&](const TensorRef& ref) {
+        const CallKey next{ref.layer, ref.call};
+        const auto at = marks.find(next);
+        if (at == marks.end()) {
+          stack.push_back({next, false});
+        } else if (at->second == Mark::kOpen) {
+          const Layer& layer = *model_.layers[key.layer];
+          Fail(Code::kGraphInvalid,
+               fmt::format("layer {} depends on its own output (a cycle)", layer.name), &layer);
+          valid = false;
+        }
+      };
+      for (const Argument& argument : call->args) VisitTensors(argument, visit);
+      for (const auto& [name, argument] : call->kwargs) VisitTensors(argument, visit);
+    }
+    return valid;
+  }
+
+  KerasTensor Resolve(const TensorRef& ref) {
+    const auto at = results_.find({ref.layer, ref.call});
+    if (at == results_.end()) return {};
+    if (ref.tensor >= 0 && ref.tensor < static_cast<int>(at->second.size())) {
+      return at->second[ref.tensor];
+    }
+    const Layer& layer = *model_.layers[ref.layer];
+    Fail(Code::kGraphInvalid,
+         fmt::format("output {} of layer {} is used, but it has {}", ref.tensor, layer.name,
+                     at->second.size()),
+         &layer);
+    return {};
+  }
+
+  // False when a tensor in it could not be computed.
+  bool Fill(const Argument& argument, CallArgument* filled) {
+    filled->kind = argument.kind;
+    filled->constant = argument.constant;
+    bool good = true;
+    if (argument.kind == Argument::Kind::kTensor) {
+      filled->tensor = Resolve(argument.tensor);
+      good = filled->tensor.value.valid();
+    }
+    for (const Argument& item : argument.list) {
+      good &= Fill(item, &filled->list.emplace_back());
+    }
+    for (const auto& [key, item] : argument.dict) good &= Fill(item, &filled->dict[key]);
+    return good;
+  }
+
+  void Evaluate(const CallKey& key) {
+    const Layer& layer = *model_.layers[key.layer];
+    const Call& call = layer.calls[key.call];
+    if (layer.class_name == "InputLayer") {
+      Fail(Code::kGraphInvalid,
+           fmt::format("input layer {} is not among the model's inputs", layer.name), &layer);
+      return;
+    }
+    CallInputs inputs;
+    bool good = true;
+    for (const Argument& argument : call.args) {
+      good &= Fill(argument, &inputs.args.emplace_back());
+    }
+    for (const auto& [name, argument] : call.kwargs) {
+      good &= Fill(argument, &inputs.kwargs[name]);
+    }
+    // What failed before has been reported there.
+    if (!good) return;
+    std::vector<KerasTensor> outputs = lowering_.LowerCall(layer, inputs, path_ + layer.name);
+    if (!outputs.empty()) results_[key] = std::move(outputs);
+  }
+
+  Lowering& lowering_;
+  const KerasModel& model_;
+  std::string path_;
+  std::map<CallKey, std::vector<KerasTensor>> results_;
+  std::vector<CallKey> order_;
+};
+
+}  // namespace
+
+std::vector<KerasTensor> Lowering::LowerModel(const KerasModel& model,
+                                              const std::vector<KerasTensor>& inputs,
+                                              const std::string& path) {
+  if (depth_ >= kMaxDepth) {
+    Report({Code::kGraphInvalid, Severity::kError,
+            fmt::format("models are nested deeper than {}", kMaxDepth), {}, {}});
+    return {};
+  }
+  ++depth_;
+  std::vector<KerasTensor> outputs = ModelEvaluator(*this, model, path).Run(inputs);
+  --depth_;
+  return outputs;
+}
+
+std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInputs& inputs,
+                                             const std::string& path) {
+  const LayerScope scope(this, &layer, path);
+  if (++calls_ > kMaxCalls) {
+    if (calls_ == kMaxCalls + 1) {
+      scope.Fail(Code::kResourceLimit, fmt::format("the model makes more than {} layer calls",
+                                                   kMaxCalls));
+    }
+    return {};
+  }
+  if (layer.nested) return LowerModel(*layer.nested, inputs.Tensors(), path + "/");
+  const LowerFunction lower = LowerFunctionOf(layer);
+  if (lower == nullptr) return {};  // reported once, before lowering
+  const std::string label = graph_.label();
+  graph_.set_label(path);
+  graph_.ClearStatus();
+  const int errors_before = errors_;
+  std::vector<KerasTensor> outputs = lower(scope, inputs);
+  graph_.set_label(label);
+  if (!graph_.status().ok() && errors_ == errors_before) {
+    scope.Fail(Code::kShapeInferenceFailed,
+               fmt::format("layer {} ({}): {}", path, layer.written_class,
+                           std::string(graph_.status().message())));
+  }
+  graph_.ClearStatus();
+  if (errors_ != errors_before) return {};
+  if (path.find('/') == std::string::npos || !output_shapes_.contains(path)) {
+    std::vector<compute::Shape>& shapes = output_shapes_[path];
+    shapes.clear();
+    for (const KerasTensor& tensor : outputs) shapes.push_back(graph_.shape(tensor.value));
+  }
+  return outputs;
+}
+
+LowerFunction Lowering::LowerFunctionOf(const Layer& layer) const {
+  if (custom_lookup_) {
+    if (const LowerFunction custom = custom_lookup_(layer)) return custom;
+  }
+  if (layer.is_operation) {
+    if (const LowerFunction operation = FindOperationLowering(layer)) return operation;
+  }
+  const LayerClass* row = FindLayerClass(layer.class_name);
+  return row == nullptr ? nullptr : row->lower;
+}
+
+const LayerWeights* Lowering::weights(const Layer& layer) const {
+  const auto at = weights_.find(&layer);
+  return at == weights_.end() ? nullptr : &at->second;
+}
+
+void Lowering::Report(Diagnosis diagnosis) {
+  if (diagnosis.severity == Severity::kError) ++errors_;
+  // A layer that is called often tells the same each time.
+  for (const Diagnosis& known : diagnoses_.items()) {
+    if (known.code == diagnosis.code && known.message == diagnosis.message) return;
+  }
+  diagnoses_.Add(std::move(diagnosis));
+}
+
+Value Lowering::WeightConstant(const Layer& layer, std::string_view role,
+                               const compute::Tensor& tensor) {
+  const auto [at, fresh] = constants_.try_emplace({&layer, std::string(role)});
+  if (fresh) at->second = graph_.Constant(tensor);
+  return at->second;
+}
+
+}  // namespace h5serve::model
