@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,9 @@ struct LoadOutcome {
   ModelFacts facts;                    // as far as the load came
   Signature signature;                 // as far as the load came
   std::unique_ptr<KerasModel> model;   // canonical model for `summary`; null if not understood
+  // Output shapes of each layer by path, and parameters by layer name, for `summary`.
+  std::map<std::string, std::vector<compute::Shape>> output_shapes;
+  std::map<std::string, int64_t> layer_parameters;
   std::vector<std::pair<LoadPhase, std::chrono::microseconds>> phase_times;
 };
 

@@ -1,0 +1,282 @@
+#include "model/prove.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <random>
+
+#include "model/npz.h"
+
+namespace h5serve::model {
+namespace {
+
+using compute::DType;
+using compute::kUnknown;
+using compute::Shape;
+using compute::Tensor;
+
+enum class Fill { kZeros, kOnes, kRandom };
+
+// Open dimensions are tried with these sizes until one fits.
+constexpr int64_t kTrialSizes[] = {8, 16, 32, 64, 128, 256, 1};
+// A trial must not take the memory of the models in service.
+constexpr int64_t kMaxTrialElements = int64_t{1} << 26;
+
+std::optional<Tensor> MakeInput(const TensorSpec& spec, int64_t rows, int64_t open, Fill fill,
+                                std::mt19937& random) {
+  Shape shape = spec.shape;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] == kUnknown) shape[i] = i == 0 ? rows : open;
+  }
+  const std::optional<int64_t> count = compute::CheckedElementCount(shape);
+  if (!count || *count > kMaxTrialElements) return std::nullopt;
+  if (spec.dtype == DType::kString) {
+    return Tensor::Strings(shape, std::vector<std::string>(static_cast<size_t>(*count), "a"));
+  }
+  Tensor values = Tensor::Allocate(DType::kFloat32, shape);
+  float* data = values.mutable_data<float>();
+  std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
+  for (int64_t i = 0; i < *count; ++i) {
+    data[i] = fill == Fill::kZeros ? 0.0f : fill == Fill::kOnes ? 1.0f : uniform(random);
+  }
+  absl::StatusOr<Tensor> cast = compute::Cast(values, spec.dtype);
+  if (!cast.ok()) return std::nullopt;
+  return *cast;
+}
+
+std::optional<std::vector<Tensor>> MakeInputs(const Servable& servable, int64_t rows, int64_t open,
+                                              Fill fill) {
+  std::mt19937 random(12345);
+  std::vector<Tensor> inputs;
+  for (const TensorSpec& spec : servable.signature().inputs) {
+    std::optional<Tensor> input = MakeInput(spec, rows, open, fill, random);
+    if (!input) return std::nullopt;
+    inputs.push_back(*std::move(input));
+  }
+  return inputs;
+}
+
+// The first size of open dimensions that the model accepts.
+std::optional<int64_t> FindOpenSize(const Servable& servable, absl::Status* failure) {
+  for (int64_t open : kTrialSizes) {
+    const std::optional<std::vector<Tensor>> inputs =
+        MakeInputs(servable, 1, open, Fill::kZeros);
+    if (!inputs) {
+      *failure = absl::ResourceExhaustedError("inputs are too large for a trial");
+      continue;
+    }
+    std::vector<Tensor> outputs;
+    *failure = servable.Predict(*inputs, nullptr, &outputs);
+    if (failure->ok()) return open;
+  }
+  return std::nullopt;
+}
+
+bool AllFinite(const Tensor& tensor) {
+  const absl::StatusOr<Tensor> values = compute::Cast(tensor, DType::kFloat32);
+  if (!values.ok()) return true;  // strings
+  const float* data = values->data<float>();
+  return std::all_of(data, data + values->num_elements(),
+                     [](float x) { return std::isfinite(x); });
+}
+
+std::string FirstNonFinite(const Servable& servable, const std::vector<Tensor>& inputs) {
+  std::vector<Tensor> converted;
+  for (const Tensor& input : inputs) {
+    absl::StatusOr<Tensor> cast = compute::Cast(input, compute::GraphDType(input.dtype()));
+    if (!cast.ok()) return "";
+    converted.push_back(*std::move(cast));
+  }
+  const absl::StatusOr<std::string> label = servable.program().FirstNonFinite(converted);
+  return label.ok() ? *label : "";
+}
+
+std::string_view Name(Fill fill) {
+  switch (fill) {
+    case Fill::kZeros: return "zeros";
+    case Fill::kOnes: return "ones";
+    case Fill::kRandom: return "random input";
+  }
+  return "";
+}
+
+bool Close(const Tensor& a, const Tensor& b, double absolute, double relative, double* worst) {
+  if (!(a.shape() == b.shape())) return false;
+  if (a.dtype() == DType::kString || b.dtype() == DType::kString) {
+    if (a.dtype() != b.dtype()) return false;
+    return std::equal(a.data<std::string>(), a.data<std::string>() + a.num_elements(),
+                      b.data<std::string>());
+  }
+  const absl::StatusOr<Tensor> x = compute::Cast(a, DType::kFloat64);
+  const absl::StatusOr<Tensor> y = compute::Cast(b, DType::kFloat64);
+  if (!x.ok() || !y.ok()) return false;
+  bool close = true;
+  for (int64_t i = 0, n = a.num_elements(); i < n; ++i) {
+    const double p = x->data<double>()[i], q = y->data<double>()[i];
+    if (std::isnan(p) && std::isnan(q)) continue;
+    const double difference = std::abs(p - q);
+    *worst = std::max(*worst, difference);
+    if (!(difference <= absolute + relative * std::abs(q))) close = false;
+  }
+  return close;
+}
+
+const Tensor* FindArray(const std::vector<NamedTensor>& arrays, const std::string& name) {
+  for (const NamedTensor& array : arrays) {
+    if (array.name == name) return &array.tensor;
+  }
+  return nullptr;
+}
+
+// Inputs of a golden file in signature order; a reason in *error otherwise.
+std::vector<Tensor> GoldenInputs(const Servable& servable, const std::vector<NamedTensor>& arrays,
+                                 std::string* error) {
+  std::vector<Tensor> inputs;
+  for (const TensorSpec& spec : servable.signature().inputs) {
+    const Tensor* array = FindArray(arrays, "inputs/" + spec.name);
+    if (array == nullptr) array = FindArray(arrays, "inputs/" + spec.keras_name);
+    if (array == nullptr) {
+      *error = fmt::format("it has no array inputs/{}", spec.name);
+      return {};
+    }
+    absl::StatusOr<Tensor> cast = compute::Cast(*array, spec.dtype);
+    if (!cast.ok()) {
+      *error = std::string(cast.status().message());
+      return {};
+    }
+    inputs.push_back(*std::move(cast));
+  }
+  const absl::Status status = servable.CheckInputs(inputs);
+  if (!status.ok()) *error = std::string(status.message());
+  return inputs;
+}
+
+}  // namespace
+
+void RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
+  absl::Status failure;
+  const std::optional<int64_t> open = FindOpenSize(servable, &failure);
+  if (!open) {
+    bool has_open = false;
+    for (const TensorSpec& spec : servable.signature().inputs) {
+      for (int i = 1; i < spec.shape.rank(); ++i) has_open |= spec.shape[i] == kUnknown;
+    }
+    // With open dimensions the right sizes may just not be among those tried; a
+    // preprocessing model may refuse arbitrary data.
+    if (!has_open && failure.code() != absl::StatusCode::kInvalidArgument) {
+      diagnoses->Add(Code::kInternalError, fmt::format("the trial run failed: {}",
+                                                       std::string(failure.message())));
+    }
+    return;
+  }
+  int finite = 0, tried = 0;
+  std::string message;
+  for (const Fill fill : {Fill::kZeros, Fill::kOnes, Fill::kRandom}) {
+    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable, 1, *open, fill);
+    std::vector<Tensor> outputs;
+    if (!inputs || !servable.Predict(*inputs, nullptr, &outputs).ok()) continue;
+    ++tried;
+    if (std::all_of(outputs.begin(), outputs.end(), AllFinite)) {
+      ++finite;
+      continue;
+    }
+    if (!message.empty()) continue;
+    message = fmt::format("a trial run on {} gives NaN or infinite values, first in layer {}",
+                          Name(fill), FirstNonFinite(servable, *inputs));
+  }
+  if (message.empty()) return;
+  Diagnosis& diagnosis = diagnoses->Add(Code::kNonfiniteOutput, message);
+  if (finite > 0 || tried == 0) diagnosis.severity = Severity::kWarning;
+}
+
+bool RowsAreIndependent(const Servable& servable) {
+  absl::Status failure;
+  const std::optional<int64_t> open = FindOpenSize(servable, &failure);
+  if (!open) return false;
+  const std::optional<std::vector<Tensor>> both = MakeInputs(servable, 2, *open, Fill::kRandom);
+  std::vector<Tensor> together;
+  if (!both || !servable.Predict(*both, nullptr, &together).ok()) return false;
+  for (int64_t row = 0; row < 2; ++row) {
+    std::vector<Tensor> inputs, alone;
+    for (const Tensor& input : *both) {
+      if (input.shape().rank() == 0 || input.shape()[0] != 2) return false;
+      inputs.push_back(input.Rows(row, row + 1));
+    }
+    if (!servable.Predict(inputs, nullptr, &alone).ok()) return false;
+    for (size_t i = 0; i < alone.size(); ++i) {
+      double worst = 0;
+      if (together[i].shape().rank() == 0 || together[i].shape()[0] != 2 ||
+          alone[i].shape().rank() == 0 || alone[i].shape()[0] != 1 ||
+          !Close(together[i].Rows(row, row + 1), alone[i], 1e-3, 1e-3, &worst)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void CheckGolden(const Servable& servable, const std::string& path,
+                 const config::CompatibilityOptions& options, DiagnosisList* diagnoses) {
+  if (options.golden == "ignore") return;
+  const std::string golden = path + ".golden.npz";
+  if (!std::ifstream(golden).good()) {
+    if (options.golden == "require") {
+      diagnoses->Add(Code::kGoldenMissing,
+                     fmt::format("the policy requires golden samples and {} does not exist", golden));
+    }
+    return;
+  }
+  const absl::StatusOr<std::vector<NamedTensor>> arrays = ReadNpz(golden);
+  std::string error;
+  std::vector<Tensor> inputs, outputs;
+  if (!arrays.ok()) {
+    error = std::string(arrays.status().message());
+  } else {
+    inputs = GoldenInputs(servable, *arrays, &error);
+  }
+  if (error.empty()) {
+    const absl::Status status = servable.Predict(inputs, nullptr, &outputs);
+    if (!status.ok()) error = std::string(status.message());
+  }
+  if (!error.empty()) {
+    diagnoses->Add(Code::kGoldenInvalid, fmt::format("{} cannot be used: {}", golden, error));
+    return;
+  }
+  int compared = 0;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const TensorSpec& spec = servable.signature().outputs[i];
+    const Tensor* want = FindArray(*arrays, "outputs/" + spec.name);
+    if (want == nullptr) want = FindArray(*arrays, "outputs/" + spec.keras_name);
+    if (want == nullptr) continue;
+    ++compared;
+    double worst = 0;
+    if (!Close(outputs[i], *want, options.golden_absolute_tolerance,
+               options.golden_relative_tolerance, &worst)) {
+      diagnoses->Add(
+          Code::kGoldenMismatch,
+          fmt::format("output {} {} differs from golden {} by up to {:.3g} (tolerance {:g} + {:g} "
+                      "relative)",
+                      spec.name, outputs[i].shape().ToString(), want->shape().ToString(), worst,
+                      options.golden_absolute_tolerance, options.golden_relative_tolerance));
+    }
+  }
+  if (compared == 0) {
+    diagnoses->Add(Code::kGoldenInvalid,
+                   fmt::format("{} has no array outputs/NAME for any output", golden));
+  }
+}
+
+void CheckDigest(const std::string& path, const std::string& sha256, DiagnosisList* diagnoses) {
+  std::ifstream file(path + ".sha256");
+  std::string want;
+  if (!file.good() || !(file >> want)) return;
+  std::transform(want.begin(), want.end(), want.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (want == sha256) return;
+  diagnoses->Add(Code::kDigestMismatch, fmt::format("the file's SHA-256 is {}, {}.sha256 says {}",
+                                                    sha256, path, want.substr(0, 80)));
+}
+
+}  // namespace h5serve::model
