@@ -97,7 +97,7 @@ std::string Compare(std::string_view name, const compute::Tensor& got,
   for (int64_t i = 0; i < expected.num_elements(); ++i) {
     const double x = a->data<double>()[i];
     const double y = b->data<double>()[i];
-    if (!std::isfinite(x)) return fmt::format("{} is not finite", name);
+    if (!std::isfinite(x) || !std::isfinite(y)) return fmt::format("{} is not finite", name);
     largest = std::max(largest, std::abs(y));
     difference = std::max(difference, std::abs(x - y));
   }

@@ -78,8 +78,8 @@ class Daemon:
 
     def start(self):
         command = [binary(), 'serve', '--models', self.models, '--listen', '127.0.0.1:0',
-                   '--http', '127.0.0.1:0', '--log-format', 'json', '--settle-seconds', '0.05',
-                   '--poll-interval', '1'] + self.flags
+                   '--http', '127.0.0.1:0', '--log.format', 'json', '--settle-seconds', '50ms',
+                   '--poll-interval', '1s'] + self.flags
         self.log = []
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
