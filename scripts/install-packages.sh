@@ -23,7 +23,7 @@ else
 fi
 echo "Installing:$missing"
 # Waits for another apt rather than failing, and never asks.
-apt="$as_root DEBIAN_FRONTEND=${DEBIAN_FRONTEND:-noninteractive} apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -qq"
+apt="$as_root DEBIAN_FRONTEND=${DEBIAN_FRONTEND:-noninteractive} apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -qq -o Dpkg::Use-Pty=0"
 $apt update
 # shellcheck disable=SC2086
 $apt install -y --no-install-recommends $missing </dev/null
