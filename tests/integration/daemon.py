@@ -137,11 +137,11 @@ class Daemon:
     # --- models ---
 
     def install(self, source, name=None):
-        """Puts a copy of a file into the model directory, by rename."""
+        """Puts a copy of a file, of its age, into the model directory by rename."""
         target = os.path.join(self.models, name or os.path.basename(source))
         os.makedirs(os.path.dirname(target), exist_ok=True)
         temporary = os.path.join(os.path.dirname(target), '.incoming')
-        shutil.copyfile(source, temporary)
+        shutil.copy2(source, temporary)
         os.replace(temporary, target)
         return target
 
