@@ -1,0 +1,205 @@
+#include "model/layers/activation.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "compute/ops/elementwise.h"
+#include "compute/ops/reduce.h"
+#include "compute/ops/shape_ops.h"
+#include "model/dialect/class_names.h"
+
+namespace h5serve::model {
+namespace {
+
+namespace ops = compute::ops;
+using compute::Value;
+using ops::UnaryKind;
+
+// An element function with its parameters.
+struct Element {
+  std::string_view name;
+  UnaryKind kind;
+  float p = 0;
+  float q = 0;
+};
+
+// Defaults are those of keras.activations (leaky_relu's slope differs from the
+// LeakyReLU layer's).
+constexpr auto kElements = std::to_array<Element>({
+    {"celu", UnaryKind::kCelu, 1},
+    {"elu", UnaryKind::kElu, 1},
+    {"exponential", UnaryKind::kExp},
+    {"exp", UnaryKind::kExp},
+    {"gelu", UnaryKind::kGelu},
+    {"gelu_new", UnaryKind::kGeluTanh},
+    {"hard_shrink", UnaryKind::kHardShrink, 0.5f},
+    {"hard_silu", UnaryKind::kHardSilu},
+    {"hard_swish", UnaryKind::kHardSilu},
+    {"hard_tanh", UnaryKind::kHardTanh},
+    {"identity", UnaryKind::kIdentity},
+    {"leaky_relu", UnaryKind::kLeakyRelu, 0.2f},
+    {"linear", UnaryKind::kIdentity},
+    {"log_sigmoid", UnaryKind::kLogSigmoid},
+    {"mish", UnaryKind::kMish},
+    {"relu", UnaryKind::kRelu},
+    {"relu6", UnaryKind::kClip, 0, 6},
+    {"selu", UnaryKind::kSelu},
+    {"sigmoid", UnaryKind::kSigmoid},
+    {"silu", UnaryKind::kSilu},
+    {"soft_shrink", UnaryKind::kSoftShrink, 0.5f},
+    {"softplus", UnaryKind::kSoftplus},
+    {"softsign", UnaryKind::kSoftsign},
+    {"sparse_plus", UnaryKind::kSparsePlus},
+    {"sparse_sigmoid", UnaryKind::kSparseSigmoid},
+    {"squareplus", UnaryKind::kSquareplus, 4},
+    {"swish", UnaryKind::kSilu},
+    {"tanh", UnaryKind::kTanh},
+    {"tanh_shrink", UnaryKind::kTanhShrink},
+});
+
+// Keras 3 redefined hard_sigmoid: the era of the file decides.
+Element HardSigmoid(const Writer& writer) {
+  if (writer.dialect == Writer::Dialect::kKeras3) {
+    return {"hard_sigmoid", UnaryKind::kHardSigmoid, 1.0f / 6.0f, 0.5f};
+  }
+  return {"hard_sigmoid", UnaryKind::kHardSigmoid, 0.2f, 0.5f};
+}
+
+std::optional<Element> FindElement(const Writer& writer, std::string_view name) {
+  if (name == "hard_sigmoid") return HardSigmoid(writer);
+  for (const Element& element : kElements) {
+    if (element.name == name) return element;
+  }
+  return std::nullopt;
+}
+
+Value Glu(compute::Graph& graph, Value x) {
+  const int64_t width = graph.shape(x).dim(-1);
+  if (width < 2 || width % 2 != 0) {
+    return graph.Fail(absl::InvalidArgumentError(
+        fmt::format("glu needs an even last dimension, got {}", graph.shape(x).ToString())));
+  }
+  const std::vector<Value> halves = ops::Split(graph, x, {width / 2, width / 2}, -1);
+  return ops::Multiply(graph, halves[0], ops::Sigmoid(graph, halves[1]));
+}
+
+// Functions that look along an axis.
+std::optional<Value> AxisFunction(compute::Graph& graph, std::string_view name, Value x) {
+  if (name == "softmax" || name == "softmax_v2") return ops::Softmax(graph, x, {-1});
+  if (name == "log_softmax" || name == "log_softmax_v2") return ops::LogSoftmax(graph, x, -1);
+  if (name == "sparsemax") return ops::Sparsemax(graph, x, -1);
+  if (name == "glu") return Glu(graph, x);
+  return std::nullopt;
+}
+
+// The name in a string, "package>name", or a function object.
+std::string_view ActivationName(const ConfigValue& activation) {
+  if (activation.is_string()) {
+    std::string_view name = activation.as_string();
+    const size_t package = name.rfind('>');
+    if (package != std::string_view::npos) name.remove_prefix(package + 1);
+    return name;
+  }
+  if (!activation.is_dict()) return "";
+  const ConfigValue& config = activation["config"];
+  if (config.is_string()) return config.as_string();
+  // An activation function saved as an object of its own class.
+  return "";
+}
+
+float DictFloat(const ConfigValue& config, std::initializer_list<std::string_view> keys,
+                float otherwise) {
+  for (std::string_view key : keys) {
+    const ConfigValue* value = &config[key];
+    while (value->is_list() && value->as_list().size() == 1) value = &value->as_list()[0];
+    if (value->is_number()) return static_cast<float>(value->as_float());
+  }
+  return otherwise;
+}
+
+// A layer instance as activation: only those without weights.
+std::optional<Value> LayerInstance(const LayerScope& scope, const ConfigValue& entry, Value x) {
+  compute::Graph& graph = scope.graph();
+  const std::string name = CanonicalClass(entry);
+  const ConfigValue& config = entry["config"];
+  if (name == "LeakyReLU") {
+    return ops::Unary(graph, UnaryKind::kLeakyRelu, x,
+                      DictFloat(config, {"negative_slope", "alpha"}, 0.3f));
+  }
+  if (name == "ELU") return ops::Unary(graph, UnaryKind::kElu, x, DictFloat(config, {"alpha"}, 1));
+  if (name == "ReLU") {
+    return ops::ReluGeneral(
+        graph, x, DictFloat(config, {"max_value"}, std::numeric_limits<float>::infinity()),
+        DictFloat(config, {"negative_slope"}, 0), DictFloat(config, {"threshold"}, 0));
+  }
+  if (name == "Softmax") {
+    const ConfigValue& axis = config["axis"];
+    std::vector<int64_t> axes{-1};
+    if (axis.ToInt()) axes = {*axis.ToInt()};
+    return ops::Softmax(graph, x, axes);
+  }
+  if (name == "Activation") {
+    return ApplyActivationValue(scope, "activation", config["activation"], x);
+  }
+  return std::nullopt;
+}
+
+void Unknown(const LayerScope& scope, std::string_view key, const ConfigValue& activation) {
+  scope.Fail(Code::kUnknownActivation,
+             fmt::format("{} {} of layer {} is no function of Keras", key, activation.ToJson(120),
+                         scope.path()),
+             {"map the name to an expression in custom_objects"});
+}
+
+}  // namespace
+
+Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
+                           const ConfigValue& activation, Value x) {
+  compute::Graph& graph = scope.graph();
+  if (activation.is_null()) return x;
+  const std::string_view name = ActivationName(activation);
+  if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
+    if (element->kind == UnaryKind::kIdentity) return x;
+    return ops::Unary(graph, element->kind, x, element->p, element->q);
+  }
+  if (const std::optional<Value> value = AxisFunction(graph, name, x)) return *value;
+  if (activation.is_dict() && activation["config"].is_dict()) {
+    if (const std::optional<Value> value = LayerInstance(scope, activation, x)) return *value;
+  }
+  Unknown(scope, key, activation);
+  return {};
+}
+
+Value ApplyActivation(const LayerScope& scope, std::string_view key, Value x) {
+  return ApplyActivationValue(scope, key, scope.config()[key], x);
+}
+
+ops::CellActivation CellActivationOf(const LayerScope& scope, std::string_view key,
+                                     std::string_view otherwise) {
+  const ConfigValue* stored = scope.config().Find(key);
+  const ConfigValue activation =
+      stored == nullptr ? ConfigValue(std::string(otherwise)) : *stored;
+  if (activation.is_null()) return {UnaryKind::kIdentity, 0, 0, false};
+  const std::string_view name = ActivationName(activation);
+  if (name == "softmax") return {UnaryKind::kIdentity, 0, 0, true};
+  if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
+    return {element->kind, element->p, element->q, false};
+  }
+  if (activation.is_dict() && activation["config"].is_dict()) {
+    const ConfigValue& config = activation["config"];
+    const std::string class_name = CanonicalClass(activation);
+    if (class_name == "LeakyReLU") {
+      return {UnaryKind::kLeakyRelu, DictFloat(config, {"negative_slope", "alpha"}, 0.3f), 0,
+              false};
+    }
+    if (class_name == "ELU") return {UnaryKind::kElu, DictFloat(config, {"alpha"}, 1), 0, false};
+  }
+  Unknown(scope, key, activation);
+  return {};
+}
+
+}  // namespace h5serve::model

@@ -1,0 +1,39 @@
+// Lambda: Python code, or the name of a Python function.
+
+#include <fmt/format.h>
+
+#include "model/layers/layer_functions.h"
+
+namespace h5serve::model {
+
+std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs&) {
+  const ConfigValue& function = scope.config()["function"];
+  if (function.is_string()) {
+    scope.Fail(Code::kLambdaNamedFunction,
+               fmt::format("Lambda \"{}\" refers to function {} by name only: the file does not "
+                           "hold its code",
+                           scope.path(), function.as_string()));
+    return {};
+  }
+  if (function.is_dict() && function.StringOr("class_name") == "function") {
+    scope.Fail(Code::kLambdaNamedFunction,
+               fmt::format("Lambda \"{}\" refers to function {}.{} by name only: the file does not "
+                           "hold its code",
+                           scope.path(), function.StringOr("module"), function.StringOr("config")));
+    return {};
+  }
+  scope.Fail(Code::kLambdaBytecode,
+             fmt::format("Lambda \"{}\" holds Python bytecode, which is never executed",
+                         scope.path()));
+  return {};
+}
+
+// A cell only runs inside an RNN, which reads it itself.
+std::vector<KerasTensor> LowerCell(const LayerScope& scope, const CallInputs&) {
+  scope.Fail(Code::kUnsupportedLayer,
+             fmt::format("cell {} ({}) is called as a layer of its own", scope.path(),
+                         scope.layer().written_class));
+  return {};
+}
+
+}  // namespace h5serve::model

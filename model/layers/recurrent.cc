@@ -1,0 +1,198 @@
+// SimpleRNN, LSTM, GRU and RNN of their cells.
+
+#include <fmt/format.h>
+
+#include "compute/ops/recurrent.h"
+#include "model/layers/activation.h"
+#include "model/layers/layer_functions.h"
+#include "model/layers/recurrent_call.h"
+
+namespace h5serve::model {
+
+namespace ops = compute::ops;
+using compute::Value;
+
+namespace {
+
+std::optional<ops::CellKind> KindOf(std::string_view class_name) {
+  if (class_name == "LSTM" || class_name == "LSTMCell") return ops::CellKind::kLstm;
+  if (class_name == "GRU" || class_name == "GRUCell") return ops::CellKind::kGru;
+  if (class_name == "SimpleRNN" || class_name == "SimpleRNNCell") return ops::CellKind::kSimple;
+  return std::nullopt;
+}
+
+int64_t GatesOf(ops::CellKind kind) {
+  return kind == ops::CellKind::kLstm ? 4 : kind == ops::CellKind::kGru ? 3 : 1;
+}
+
+// How a sequence is walked: from the layer, while the rest is the cell's.
+struct Walk {
+  bool go_backwards = false;
+  bool return_sequences = false;
+  bool zero_output_for_mask = false;
+};
+
+// Runs one cell over a sequence. Outputs y, then the states.
+std::vector<Value> RunCell(const LayerScope& cell, Value x, std::optional<Value> mask,
+                           std::vector<Value> states, const Walk& walk) {
+  compute::Graph& graph = cell.graph();
+  const std::optional<ops::CellKind> kind = KindOf(cell.layer().class_name);
+  if (!kind) {
+    cell.Fail(Code::kUnsupportedLayer,
+              fmt::format("cell {} is of class {}, which no recurrent layer can run", cell.path(),
+                          cell.layer().written_class));
+    return {};
+  }
+  ops::RecurrentAttributes attributes;
+  attributes.cell = *kind;
+  attributes.units = cell.PositiveInt("units");
+  attributes.activation = CellActivationOf(cell, "activation", "tanh");
+  attributes.recurrent_activation = CellActivationOf(cell, "recurrent_activation", "sigmoid");
+  attributes.reset_after = *kind == ops::CellKind::kGru && cell.Bool("reset_after", false);
+  attributes.go_backwards = walk.go_backwards;
+  attributes.return_sequences = walk.return_sequences;
+  attributes.zero_output_for_mask = walk.zero_output_for_mask;
+  if (cell.failed()) return {};
+  const int64_t width = GatesOf(*kind) * attributes.units;
+  ops::RecurrentInputs inputs;
+  inputs.x = x;
+  inputs.kernel = cell.Weight("kernel", {graph.shape(x).dim(-1), width});
+  inputs.recurrent_kernel = cell.Weight("recurrent_kernel", {attributes.units, width});
+  if (cell.Bool("use_bias", true)) {
+    inputs.bias = cell.Weight("bias", attributes.reset_after ? compute::Shape{2, width}
+                                                             : compute::Shape{width});
+  }
+  if (cell.failed()) return {};
+  if (mask) inputs.mask = *mask;
+  inputs.initial_states = std::move(states);
+  return ops::Recurrent(graph, inputs, attributes);
+}
+
+size_t StatesOf(std::string_view cell_class) {
+  return cell_class == "LSTM" || cell_class == "LSTMCell" ? 2 : 1;
+}
+
+Walk WalkOf(const LayerScope& scope) {
+  Walk walk;
+  walk.go_backwards = scope.Bool("go_backwards", false);
+  walk.return_sequences = scope.Bool("return_sequences", false);
+  walk.zero_output_for_mask = scope.Bool("zero_output_for_mask", false);
+  return walk;
+}
+
+// What Keras gives back: the output, its mask, and the states when asked for.
+std::vector<KerasTensor> Results(const LayerScope& scope, const Walk& walk, Value y,
+                                 std::optional<Value> mask, const std::vector<Value>& states) {
+  std::vector<KerasTensor> results{{y, walk.return_sequences ? mask : std::nullopt}};
+  if (scope.Bool("return_state", false)) {
+    for (Value state : states) results.push_back({state, std::nullopt});
+  }
+  return results;
+}
+
+}  // namespace
+
+std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const CallInputs& inputs) {
+  RecurrentCall call;
+  std::vector<KerasTensor> tensors = inputs.Tensors();
+  if (tensors.empty()) {
+    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} is called without a tensor", scope.path()));
+    return std::nullopt;
+  }
+  if (scope.Int("num_constants", 0) != 0 || inputs.Keyword("constants") != nullptr) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: constants are not supported", scope.path()));
+    return std::nullopt;
+  }
+  if (scope.Bool("time_major", false)) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: time_major is not supported", scope.path()));
+    return std::nullopt;
+  }
+  call.x = tensors[0].value;
+  call.mask = tensors[0].mask;
+  for (size_t i = 1; i < tensors.size(); ++i) call.states.push_back(tensors[i].value);
+  if (const CallArgument* state = inputs.Keyword("initial_state")) {
+    CallInputs wrapped;
+    wrapped.args.push_back(*state);
+    for (const KerasTensor& tensor : wrapped.Tensors()) call.states.push_back(tensor.value);
+  }
+  if (const CallArgument* mask = inputs.Keyword("mask"); mask != nullptr && mask->is_tensor()) {
+    call.mask = mask->tensor.value;
+  }
+  if (scope.Bool("stateful", false)) {
+    scope.Warn(Code::kStatefulRnn,
+               fmt::format("layer {} is stateful; each request starts from zero states",
+                           scope.path()));
+  }
+  return call;
+}
+
+std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
+  if (!call) return {};
+  const Walk walk = WalkOf(scope);
+  const std::vector<Value> out = RunCell(scope, call->x, call->mask, call->states, walk);
+  if (scope.failed() || out.empty()) return {};
+  return Results(scope, walk, out[0], call->mask, {out.begin() + 1, out.end()});
+}
+
+std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
+  if (!call) return {};
+  // A stack of cells under one mask is a chain of layers under that mask: at a
+  // masked step every cell keeps its state, so no cell sees the step's input.
+  std::vector<const Layer*> cells;
+  for (const auto& inner : scope.layer().inner) {
+    if (inner->class_name == "StackedRNNCells") {
+      for (const auto& cell : inner->inner) cells.push_back(cell.get());
+    } else {
+      cells.push_back(inner.get());
+    }
+  }
+  if (cells.empty()) {
+    scope.BadValue("cell", "a cell is expected");
+    return {};
+  }
+  size_t wanted = 0;
+  for (const Layer* cell : cells) wanted += StatesOf(cell->class_name);
+  if (!call->states.empty() && call->states.size() != wanted) {
+    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} has {} states and is called with {}",
+                                                scope.path(), wanted, call->states.size()));
+    return {};
+  }
+  const Walk walk = WalkOf(scope);
+  Value y = call->x;
+  std::vector<Value> states;
+  size_t next_state = 0;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const LayerScope cell(&scope.lowering(), cells[i], scope.path() + "/" + cells[i]->name);
+    Walk step = walk;
+    step.go_backwards = walk.go_backwards && i == 0;
+    step.return_sequences = walk.return_sequences || i + 1 < cells.size();
+    // Between cells the steps are in processing order, and so must the mask be.
+    std::optional<Value> mask = call->mask;
+    if (mask && walk.go_backwards && i > 0) mask = ReverseTime(scope.graph(), *mask);
+    std::vector<Value> initial;
+    if (!call->states.empty()) {
+      const size_t count = StatesOf(cells[i]->class_name);
+      initial.assign(call->states.begin() + static_cast<int64_t>(next_state),
+                     call->states.begin() + static_cast<int64_t>(next_state + count));
+      next_state += count;
+    }
+    const std::vector<Value> out = RunCell(cell, y, mask, std::move(initial), step);
+    if (scope.failed() || out.empty()) return {};
+    y = out[0];
+    states.insert(states.end(), out.begin() + 1, out.end());
+  }
+  return Results(scope, walk, y, call->mask, states);
+}
+
+std::vector<WeightRole> RecurrentWeights(const Layer& layer, const Writer&) {
+  std::vector<WeightRole> roles{{"kernel"}, {"recurrent_kernel"}};
+  const ConfigValue& use_bias = layer.config["use_bias"];
+  if (!use_bias.is_bool() || use_bias.as_bool()) roles.push_back({"bias"});
+  return roles;
+}
+
+}  // namespace h5serve::model
