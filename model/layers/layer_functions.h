@@ -103,6 +103,7 @@ std::vector<WeightRole> RecurrentWeights(const Layer& layer, const Writer& write
 std::vector<WeightRole> RmsNormalizationWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SReluWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> ScaleCenterWeights(const Layer& layer, const Writer& writer);
+std::vector<WeightRole> StftSpectrogramWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SeparableConvWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SpectralNormalizationWeights(const Layer& layer, const Writer& writer);
 
