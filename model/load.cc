@@ -46,7 +46,8 @@ class Loader {
   void EndPhase() {
     if (!phase_) return;
     outcome_.phase_times.emplace_back(
-        *phase_, std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - phase_start_));
+        *phase_,
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - phase_start_));
     phase_.reset();
   }
 
@@ -152,10 +153,14 @@ class Loader {
 
 std::string_view Name(LoadPhase phase) {
   switch (phase) {
-    case LoadPhase::kReading: return "reading";
-    case LoadPhase::kChecking: return "checking";
-    case LoadPhase::kCompiling: return "compiling";
-    case LoadPhase::kProving: return "proving";
+    case LoadPhase::kReading:
+      return "reading";
+    case LoadPhase::kChecking:
+      return "checking";
+    case LoadPhase::kCompiling:
+      return "compiling";
+    case LoadPhase::kProving:
+      return "proving";
   }
   return "";
 }

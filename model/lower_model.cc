@@ -4,9 +4,12 @@
 
 #include <optional>
 
-#include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
+
+// In functions/operation_layers.cc.
+LowerFunction FindOperationLowering(const Layer& layer);
+
 namespace {
 
 using compute::Value;
@@ -185,8 +188,11 @@ std::vector<KerasTensor> Lowering::LowerModel(const KerasModel& model,
                                               const std::vector<KerasTensor>& inputs,
                                               const std::string& path) {
   if (depth_ >= kMaxDepth) {
-    Report({Code::kGraphInvalid, Severity::kError,
-            fmt::format("models are nested deeper than {}", kMaxDepth), {}, {}});
+    Report({Code::kGraphInvalid,
+            Severity::kError,
+            fmt::format("models are nested deeper than {}", kMaxDepth),
+            {},
+            {}});
     return {};
   }
   ++depth_;
@@ -200,8 +206,8 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
   const LayerScope scope(this, &layer, path);
   if (++calls_ > kMaxCalls) {
     if (calls_ == kMaxCalls + 1) {
-      scope.Fail(Code::kResourceLimit, fmt::format("the model makes more than {} layer calls",
-                                                   kMaxCalls));
+      scope.Fail(Code::kResourceLimit,
+                 fmt::format("the model makes more than {} layer calls", kMaxCalls));
     }
     return {};
   }

@@ -199,8 +199,7 @@ bool LayerScope::failed() const { return !graph().status().ok(); }
 std::vector<KerasTensor> LayerScope::Apply(const Layer& inner, const CallInputs& inputs) const {
   const absl::Status before = graph().status();
   if (!before.ok()) return {};
-  std::vector<KerasTensor> outputs =
-      lowering_->LowerCall(inner, inputs, path_ + "/" + inner.name);
+  std::vector<KerasTensor> outputs = lowering_->LowerCall(inner, inputs, path_ + "/" + inner.name);
   if (outputs.empty()) graph().Fail(absl::CancelledError("reported"));
   return outputs;
 }

@@ -84,11 +84,10 @@ std::optional<Inferred> FromLayer(const Layer& layer, const ModelWeights& weight
       digit + 1 < name.size() && name[digit + 1] == 'D') {
     const int rank = name[digit] - '0' + 2;
     const bool depthwise = name.starts_with("Depthwise") || name.starts_with("Separable");
-    const int64_t channels = depthwise && name.starts_with("Separable")
-                                 ? dim_of("depthwise_kernel", -2)
-                                 : dim_of(at->second.contains("kernel") ? "kernel"
-                                                                        : "depthwise_kernel",
-                                          -2);
+    const int64_t channels =
+        depthwise && name.starts_with("Separable")
+            ? dim_of("depthwise_kernel", -2)
+            : dim_of(at->second.contains("kernel") ? "kernel" : "depthwise_kernel", -2);
     Shape shape = OpenShape(rank, channels);
     if (layer.config.StringOr("data_format") == "channels_first") {
       shape.back() = kUnknown;
@@ -127,10 +126,11 @@ bool DescribeInputs(const KerasModel& model, const ModelWeights& weights,
     const ConfigValue& stored = StoredShape(input);
     std::optional<Shape> shape = ParseShape(stored);
     if (!shape && !stored.is_null()) {
-      diagnoses->Add(Code::kInvalidConfigValue,
-                     fmt::format("input {} has shape {}: 1 to {} dimensions below 2^31 are expected",
-                                 input.name, stored.ToJson(80), compute::kMaxRank),
-                     place);
+      diagnoses->Add(
+          Code::kInvalidConfigValue,
+          fmt::format("input {} has shape {}: 1 to {} dimensions below 2^31 are expected",
+                      input.name, stored.ToJson(80), compute::kMaxRank),
+          place);
       good = false;
       continue;
     }

@@ -86,26 +86,24 @@ void CheckWriter(const Writer& writer, const config::CompatibilityOptions& optio
   std::string error;
   if (!VersionInRange(writer, options.keras_versions, &error)) {
     diagnoses->Add(Code::kUnsupportedVersion,
-                   error.empty() ? fmt::format("written by Keras {} ({}); the policy accepts {}",
-                                               version, Name(writer.dialect),
-                                               options.keras_versions)
-                                 : fmt::format("keras_versions \"{}\": {}", options.keras_versions,
-                                               error));
+                   error.empty()
+                       ? fmt::format("written by Keras {} ({}); the policy accepts {}", version,
+                                     Name(writer.dialect), options.keras_versions)
+                       : fmt::format("keras_versions \"{}\": {}", options.keras_versions, error));
   }
-  const bool newer =
-      std::make_tuple(writer.major, writer.minor, writer.patch) >
-      std::make_tuple(kTestedMajor, kTestedMinor, kTestedPatch);
+  const bool newer = std::make_tuple(writer.major, writer.minor, writer.patch) >
+                     std::make_tuple(kTestedMajor, kTestedMinor, kTestedPatch);
   if (newer) {
-    Diagnosis& diagnosis = diagnoses->Add(
-        Code::kNewerVersion,
-        fmt::format("written by Keras {}, newer than the newest tested, {}.{}.{}", version,
-                    kTestedMajor, kTestedMinor, kTestedPatch));
+    Diagnosis& diagnosis =
+        diagnoses->Add(Code::kNewerVersion,
+                       fmt::format("written by Keras {}, newer than the newest tested, {}.{}.{}",
+                                   version, kTestedMajor, kTestedMinor, kTestedPatch));
     if (options.newer_keras == "refuse") diagnosis.severity = Severity::kError;
   }
-  diagnoses->Add(Code::kInfoVersion,
-                 fmt::format("saved by Keras {}{}; read as {}", version,
-                             writer.backend.empty() ? "" : " on " + writer.backend,
-                             Name(writer.dialect)));
+  diagnoses->Add(
+      Code::kInfoVersion,
+      fmt::format("saved by Keras {}{}; read as {}", version,
+                  writer.backend.empty() ? "" : " on " + writer.backend, Name(writer.dialect)));
   const bool foreign = writer.theano || writer.backend == "cntk";
   if (foreign && options.backend_conversion == "refuse") {
     Diagnosis& diagnosis = diagnoses->Add(

@@ -62,8 +62,7 @@ std::optional<std::vector<Tensor>> MakeInputs(const Servable& servable, int64_t 
 // The first size of open dimensions that the model accepts.
 std::optional<int64_t> FindOpenSize(const Servable& servable, absl::Status* failure) {
   for (int64_t open : kTrialSizes) {
-    const std::optional<std::vector<Tensor>> inputs =
-        MakeInputs(servable, 1, open, Fill::kZeros);
+    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable, 1, open, Fill::kZeros);
     if (!inputs) {
       *failure = absl::ResourceExhaustedError("inputs are too large for a trial");
       continue;
@@ -79,8 +78,7 @@ bool AllFinite(const Tensor& tensor) {
   const absl::StatusOr<Tensor> values = compute::Cast(tensor, DType::kFloat32);
   if (!values.ok()) return true;  // strings
   const float* data = values->data<float>();
-  return std::all_of(data, data + values->num_elements(),
-                     [](float x) { return std::isfinite(x); });
+  return std::all_of(data, data + values->num_elements(), [](float x) { return std::isfinite(x); });
 }
 
 std::string FirstNonFinite(const Servable& servable, const std::vector<Tensor>& inputs) {
@@ -96,9 +94,12 @@ std::string FirstNonFinite(const Servable& servable, const std::vector<Tensor>& 
 
 std::string_view Name(Fill fill) {
   switch (fill) {
-    case Fill::kZeros: return "zeros";
-    case Fill::kOnes: return "ones";
-    case Fill::kRandom: return "random input";
+    case Fill::kZeros:
+      return "zeros";
+    case Fill::kOnes:
+      return "ones";
+    case Fill::kRandom:
+      return "random input";
   }
   return "";
 }
@@ -167,8 +168,8 @@ void RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
     // With open dimensions the right sizes may just not be among those tried; a
     // preprocessing model may refuse arbitrary data.
     if (!has_open && failure.code() != absl::StatusCode::kInvalidArgument) {
-      diagnoses->Add(Code::kInternalError, fmt::format("the trial run failed: {}",
-                                                       std::string(failure.message())));
+      diagnoses->Add(Code::kInternalError,
+                     fmt::format("the trial run failed: {}", std::string(failure.message())));
     }
     return;
   }
@@ -224,8 +225,9 @@ void CheckGolden(const Servable& servable, const std::string& path,
   const std::string golden = path + ".golden.npz";
   if (!std::ifstream(golden).good()) {
     if (options.golden == "require") {
-      diagnoses->Add(Code::kGoldenMissing,
-                     fmt::format("the policy requires golden samples and {} does not exist", golden));
+      diagnoses->Add(
+          Code::kGoldenMissing,
+          fmt::format("the policy requires golden samples and {} does not exist", golden));
     }
     return;
   }
@@ -273,7 +275,8 @@ void CheckDigest(const std::string& path, const std::string& sha256, DiagnosisLi
   std::ifstream file(path + ".sha256");
   std::string want;
   if (!file.good() || !(file >> want)) return;
-  std::transform(want.begin(), want.end(), want.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(want.begin(), want.end(), want.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   if (want == sha256) return;
   diagnoses->Add(Code::kDigestMismatch, fmt::format("the file's SHA-256 is {}, {}.sha256 says {}",
                                                     sha256, path, want.substr(0, 80)));

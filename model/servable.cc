@@ -16,9 +16,9 @@ absl::Status Servable::CheckInputs(std::span<const Tensor> inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorSpec& spec = signature_.inputs[i];
     if (inputs[i].dtype() != spec.dtype) {
-      return absl::InvalidArgumentError(
-          fmt::format("input \"{}\": expected dtype {}, got {}", spec.name,
-                      compute::Name(spec.dtype), compute::Name(inputs[i].dtype())));
+      return absl::InvalidArgumentError(fmt::format("input \"{}\": expected dtype {}, got {}",
+                                                    spec.name, compute::Name(spec.dtype),
+                                                    compute::Name(inputs[i].dtype())));
     }
     if (!compute::Compatible(inputs[i].shape(), spec.shape)) {
       return absl::InvalidArgumentError(fmt::format("input \"{}\": expected shape {}, got {}",

@@ -78,8 +78,8 @@ void CanonicalPadding(Dict& config) {
     return value == nullptr ? ConfigValue(0) : *value;
   };
   if (sides.Find("top_pad") != nullptr || sides.Find("bottom_pad") != nullptr) {
-    at->second = List{List{side("top_pad"), side("bottom_pad")},
-                      List{side("left_pad"), side("right_pad")}};
+    at->second =
+        List{List{side("top_pad"), side("bottom_pad")}, List{side("left_pad"), side("right_pad")}};
   } else {
     at->second = List{side("left_pad"), side("right_pad")};
   }

@@ -62,16 +62,13 @@ std::string Skeleton(const Layer& layer, const LayerWeights* weights) {
   const bool plain = weights == nullptr || weights->empty();
   return fmt::format(
       "define it in custom_objects, for example {{\"custom_objects\": {{\"{}\": {}}}}}",
-      layer.class_name,
-      plain ? R"({"expression": "x"})" : R"({"layer": "…", "config": {…}})");
+      layer.class_name, plain ? R"({"expression": "x"})" : R"({"layer": "…", "config": {…}})");
 }
 
 class Checker {
  public:
   Checker(const Lowering& lowering, bool unknown_key_is_error, DiagnosisList* diagnoses)
-      : lowering_(lowering),
-        unknown_key_is_error_(unknown_key_is_error),
-        diagnoses_(*diagnoses) {}
+      : lowering_(lowering), unknown_key_is_error_(unknown_key_is_error), diagnoses_(*diagnoses) {}
 
   void Model(const KerasModel& model, const std::string& path, int depth) {
     if (depth > 64) return;
@@ -111,12 +108,11 @@ class Checker {
     if (!origin.empty()) origin = " from " + origin;
     diagnoses_.Add(
         Code::kUnknownLayer,
-        fmt::format("layer #{} \"{}\" is of class {}{}, which is not part of Keras{}; config {}; {}",
-                    index, name, layer.written_class, origin,
-                    similar.empty() ? "" : " (similar: " + similar + ")",
-                    layer.config.ToJson(240), DescribeWeights(weights)),
-        place,
-        {Skeleton(layer, weights), "or export the model again without this class"});
+        fmt::format(
+            "layer #{} \"{}\" is of class {}{}, which is not part of Keras{}; config {}; {}", index,
+            name, layer.written_class, origin, similar.empty() ? "" : " (similar: " + similar + ")",
+            layer.config.ToJson(240), DescribeWeights(weights)),
+        place, {Skeleton(layer, weights), "or export the model again without this class"});
   }
 
   void CheckKeys(const Layer& layer, const std::string& name) {

@@ -53,8 +53,8 @@ void AddList(const ConfigValue& list, const std::string& pointer, Translation& t
 }
 
 // Fills `inner` from the config keys that hold layers.
-void AddInnerLayers(const ConfigValue& config, const std::string& pointer,
-                    Translation& translation, Layer* layer) {
+void AddInnerLayers(const ConfigValue& config, const std::string& pointer, Translation& translation,
+                    Layer* layer) {
   if (layer->class_name == "Bidirectional") {
     AddBidirectional(config, pointer, translation, layer);
     return;
@@ -115,8 +115,8 @@ bool IsModelEntry(const ConfigValue& entry) {
   if (class_name == "Functional" || class_name == "Sequential") return true;
   // A user's subclass of Model that keeps a functional config is served as one.
   const ConfigValue& config = entry["config"];
-  return config.is_dict() && config["layers"].is_list() &&
-         config.Find("input_layers") != nullptr && config.Find("output_layers") != nullptr;
+  return config.is_dict() && config["layers"].is_list() && config.Find("input_layers") != nullptr &&
+         config.Find("output_layers") != nullptr;
 }
 
 std::unique_ptr<Layer> TranslateLayer(const ConfigValue& entry, const std::string& json_pointer,

@@ -119,8 +119,8 @@ class SequentialBuilder {
     }
     ConfigValue::Dict config = entry.as_dict();
     const std::string class_name = entry["name"].as_string();
-    config.insert_or_assign("name", entry["custom_name"].is_string() ? entry["custom_name"]
-                                                                     : ConfigValue(class_name));
+    config.insert_or_assign(
+        "name", entry["custom_name"].is_string() ? entry["custom_name"] : ConfigValue(class_name));
     ConfigValue::Dict result;
     result.emplace("class_name", class_name);
     result.emplace("config", std::move(config));
@@ -225,8 +225,8 @@ std::unique_ptr<KerasModel> Sequential(const ConfigValue& config, const std::str
   TensorRef last;
   if (config.is_dict()) {
     model->name = std::string(config.StringOr("name", "sequential"));
-    last = builder.Chain(config["layers"], pointer + "/config/layers",
-                         config["build_input_shape"], 0);
+    last =
+        builder.Chain(config["layers"], pointer + "/config/layers", config["build_input_shape"], 0);
   } else {
     model->name = "sequential";
     last = builder.Chain(config, pointer + "/config", ConfigValue(), 0);

@@ -36,10 +36,10 @@ std::unique_ptr<KerasModel> TranslateModel(const ConfigValue& model_config, cons
                                            DiagnosisList* diagnoses) {
   const std::string_view class_name = model_config.StringOr("class_name");
   if (class_name.empty() || model_config.Find("config") == nullptr) {
-    diagnoses->Add(Code::kModelConfigInvalid,
-                   fmt::format("model_config needs class_name and config, found {}",
-                               model_config.ToJson(80)),
-                   {"", "", "/", ""});
+    diagnoses->Add(
+        Code::kModelConfigInvalid,
+        fmt::format("model_config needs class_name and config, found {}", model_config.ToJson(80)),
+        {"", "", "/", ""});
     return nullptr;
   }
   Translation translation{writer, diagnoses, FindDataFormat(model_config, 0)};

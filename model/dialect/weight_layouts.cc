@@ -142,10 +142,10 @@ class Converter {
       }
       Tensor joined = JoinLast(parts);
       if (joined.empty()) {
-        diagnoses_.Add(Code::kWeightShapeMismatch,
-                       fmt::format("the gates of {} of layer {} have different shapes", role,
-                                   layer.name),
-                       {layer.name, layer.written_class, layer.json_pointer, ""});
+        diagnoses_.Add(
+            Code::kWeightShapeMismatch,
+            fmt::format("the gates of {} of layer {} have different shapes", role, layer.name),
+            {layer.name, layer.written_class, layer.json_pointer, ""});
         return;
       }
       weights[role] = joined;
@@ -193,8 +193,7 @@ class Converter {
       kernel = Transposed(kernel, {2, 3, 1, 0});
     }
     if (kernel.shape()[1] != 1) return;
-    at->second =
-        kernel.Reshaped(Shape{kernel.shape()[0], kernel.shape()[2], kernel.shape()[3]});
+    at->second = kernel.Reshaped(Shape{kernel.shape()[0], kernel.shape()[2], kernel.shape()[3]});
   }
 
   // Theano convolves, everyone else correlates.
@@ -225,8 +224,7 @@ class Converter {
         for (int64_t u = 0; u < units; ++u) {
           // The block's row-major buffer is read as a (units, rows) matrix.
           const int64_t index = u * rows + r;
-          to[r * width + g * units + u] =
-              from[(index / units) * width + g * units + index % units];
+          to[r * width + g * units + u] = from[(index / units) * width + g * units + index % units];
         }
       }
     }

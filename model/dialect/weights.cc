@@ -66,8 +66,7 @@ bool HasComponent(std::string_view path, std::string_view name, bool exactly) {
 
 class Binder {
  public:
-  Binder(KerasModel* model, const ModelImage& image, const Writer& writer,
-         DiagnosisList* diagnoses)
+  Binder(KerasModel* model, const ModelImage& image, const Writer& writer, DiagnosisList* diagnoses)
       : model_(*model), image_(image), writer_(writer), diagnoses_(*diagnoses) {}
 
   ModelWeights Run() {
@@ -122,9 +121,9 @@ class Binder {
     if (arrays == 0) {
       size_t weighted = 0;
       for (const auto& layer : model_.layers) weighted += !StoredSlots(*layer, writer_).empty();
-      diagnoses_.Add(Code::kUnbuiltModel,
-                     fmt::format("the config lists {} layers with weights, the file stores none",
-                                 weighted));
+      diagnoses_.Add(
+          Code::kUnbuiltModel,
+          fmt::format("the config lists {} layers with weights, the file stores none", weighted));
       return;
     }
     for (const Layer* layer : unpaired) {
@@ -189,21 +188,20 @@ class Binder {
     DropSeeds(slots.size(), &stored);
     if (stored.size() != slots.size()) {
       const bool none = stored.empty();
-      diagnoses_.Add(
-          none ? Code::kUnbuiltModel : Code::kWeightCountMismatch,
-          fmt::format("layer {} ({}) expects {} arrays ({}), the file has {}{}", layer.name,
-                      layer.written_class, slots.size(), JoinRoles(slots), stored.size(),
-                      none ? "" : " (" + JoinNames(stored) + ")"),
-          PlaceOf(layer, "model_weights/" + group.name));
+      diagnoses_.Add(none ? Code::kUnbuiltModel : Code::kWeightCountMismatch,
+                     fmt::format("layer {} ({}) expects {} arrays ({}), the file has {}{}",
+                                 layer.name, layer.written_class, slots.size(), JoinRoles(slots),
+                                 stored.size(), none ? "" : " (" + JoinNames(stored) + ")"),
+                     PlaceOf(layer, "model_weights/" + group.name));
       return;
     }
     if (!OrderAgrees(slots, stored) && !Reorder(slots, &stored)) {
-      diagnoses_.Add(Code::kWeightOrderAmbiguous,
-                     fmt::format("arrays of layer {} ({}) cannot be told apart: expected {}, stored "
-                                 "{}",
-                                 layer.name, layer.written_class, JoinRoles(slots),
-                                 JoinNames(stored)),
-                     PlaceOf(layer, "model_weights/" + group.name));
+      diagnoses_.Add(
+          Code::kWeightOrderAmbiguous,
+          fmt::format("arrays of layer {} ({}) cannot be told apart: expected {}, stored "
+                      "{}",
+                      layer.name, layer.written_class, JoinRoles(slots), JoinNames(stored)),
+          PlaceOf(layer, "model_weights/" + group.name));
       return;
     }
     for (size_t i = 0; i < slots.size(); ++i) {
@@ -278,10 +276,10 @@ class Binder {
     int64_t bad = 0;
     for (int64_t i = 0; i < count; ++i) bad += !std::isfinite(values[i]);
     if (bad == 0) return;
-    diagnoses_.Add(Code::kWeightNonfinite,
-                   fmt::format("{} of {} values of {} are NaN or infinite", bad, count,
-                               weight.path),
-                   PlaceOf(owner, weight.path));
+    diagnoses_.Add(
+        Code::kWeightNonfinite,
+        fmt::format("{} of {} values of {} are NaN or infinite", bad, count, weight.path),
+        PlaceOf(owner, weight.path));
   }
 
   void ReportUnused() {
@@ -292,9 +290,8 @@ class Binder {
       if (count++ < 5) names += (names.empty() ? "" : ", ") + path;
     }
     if (count == 0) return;
-    diagnoses_.Add(Code::kUnusedWeights,
-                   fmt::format("{} arrays are not used: {}{}", count, names,
-                               count > 5 ? ", …" : ""));
+    diagnoses_.Add(Code::kUnusedWeights, fmt::format("{} arrays are not used: {}{}", count, names,
+                                                     count > 5 ? ", …" : ""));
   }
 
   KerasModel& model_;

@@ -190,8 +190,8 @@ bool CollectTensors(const ConfigValue& value, const LayerIndex& index, const std
     const ConfigValue::List& list = value.as_list();
     const auto at = index.find(list[0].as_string());
     if (at == index.end() || !InRange(*list[1].ToInt()) || !InRange(*list[2].ToInt())) return false;
-    refs->push_back({at->second, static_cast<int>(*list[1].ToInt()),
-                     static_cast<int>(*list[2].ToInt())});
+    refs->push_back(
+        {at->second, static_cast<int>(*list[1].ToInt()), static_cast<int>(*list[2].ToInt())});
     keys->push_back(key);
     return true;
   }

@@ -144,10 +144,18 @@ Writer DetectWriter(const ModelImage& image, const ConfigValue& model_config,
   }
   if (!known) {
     switch (writer.dialect) {
-      case Dialect::kKeras1: writer.major = 1, writer.minor = 2; break;
-      case Dialect::kKeras2: writer.major = 2, writer.minor = 2, writer.patch = 4; break;
-      case Dialect::kTfKeras: writer.major = 2, writer.minor = 10; break;
-      case Dialect::kKeras3: writer.major = 3; break;
+      case Dialect::kKeras1:
+        writer.major = 1, writer.minor = 2;
+        break;
+      case Dialect::kKeras2:
+        writer.major = 2, writer.minor = 2, writer.patch = 4;
+        break;
+      case Dialect::kTfKeras:
+        writer.major = 2, writer.minor = 10;
+        break;
+      case Dialect::kKeras3:
+        writer.major = 3;
+        break;
     }
   }
   DecideBackend(image, &writer, diagnoses);

@@ -181,8 +181,7 @@ Value ApplyActivation(const LayerScope& scope, std::string_view key, Value x) {
 ops::CellActivation CellActivationOf(const LayerScope& scope, std::string_view key,
                                      std::string_view otherwise) {
   const ConfigValue* stored = scope.config().Find(key);
-  const ConfigValue activation =
-      stored == nullptr ? ConfigValue(std::string(otherwise)) : *stored;
+  const ConfigValue activation = stored == nullptr ? ConfigValue(std::string(otherwise)) : *stored;
   if (activation.is_null()) return {UnaryKind::kIdentity, 0, 0, false};
   const std::string_view name = ActivationName(activation);
   if (name == "softmax") return {UnaryKind::kIdentity, 0, 0, true};

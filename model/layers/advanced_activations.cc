@@ -45,7 +45,8 @@ std::vector<KerasTensor> LowerLeakyRelu(const LayerScope& scope, const CallInput
 std::vector<KerasTensor> LowerElu(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
   if (!x) return {};
-  return One(ops::Unary(scope.graph(), UnaryKind::kElu, x->value, scope.Float("alpha", 1)), x->mask);
+  return One(ops::Unary(scope.graph(), UnaryKind::kElu, x->value, scope.Float("alpha", 1)),
+             x->mask);
 }
 
 std::vector<KerasTensor> LowerReLU(const LayerScope& scope, const CallInputs& inputs) {
@@ -86,8 +87,7 @@ std::vector<KerasTensor> LowerParametricSoftplus(const LayerScope& scope,
   const Value alphas = PerElement(scope, x->value, "alphas");
   const Value betas = PerElement(scope, x->value, "betas");
   if (scope.failed()) return {};
-  const Value y =
-      ops::Unary(graph, UnaryKind::kSoftplus, ops::Multiply(graph, x->value, betas));
+  const Value y = ops::Unary(graph, UnaryKind::kSoftplus, ops::Multiply(graph, x->value, betas));
   return One(ops::Multiply(graph, y, alphas), x->mask);
 }
 
@@ -107,10 +107,10 @@ std::vector<KerasTensor> LowerSRelu(const LayerScope& scope, const CallInputs& i
   const Value a_right = PerElement(scope, x->value, "a_right");
   if (scope.failed()) return {};
   const Value right = ops::Add(graph, t_left, ops::Unary(graph, UnaryKind::kAbs, t_right));
-  const Value below = ops::Add(
-      graph, t_left, ops::Multiply(graph, a_left, ops::Subtract(graph, x->value, t_left)));
-  const Value above = ops::Add(
-      graph, right, ops::Multiply(graph, a_right, ops::Subtract(graph, x->value, right)));
+  const Value below =
+      ops::Add(graph, t_left, ops::Multiply(graph, a_left, ops::Subtract(graph, x->value, t_left)));
+  const Value above =
+      ops::Add(graph, right, ops::Multiply(graph, a_right, ops::Subtract(graph, x->value, right)));
   const Value middle = ops::Where(
       graph, ops::Binary(graph, ops::BinaryKind::kGreater, x->value, right), above, x->value);
   return One(ops::Where(graph, ops::Binary(graph, ops::BinaryKind::kLess, x->value, t_left), below,
@@ -133,10 +133,11 @@ std::vector<KerasTensor> LowerSoftmax(const LayerScope& scope, const CallInputs&
   if (mask != nullptr && mask->is_tensor()) keep = mask->tensor.value;
   if (tensors.size() > 1) keep = tensors[1].value;
   if (keep.valid()) {
-    const Value drop = ops::Unary(graph, UnaryKind::kLogicalNot, ops::Cast(graph, keep, compute::DType::kBool));
-    value = ops::Add(graph, value,
-                     ops::MultiplyScalar(graph, ops::Cast(graph, drop, compute::DType::kFloat32),
-                                         -1e9f));
+    const Value drop =
+        ops::Unary(graph, UnaryKind::kLogicalNot, ops::Cast(graph, keep, compute::DType::kBool));
+    value = ops::Add(
+        graph, value,
+        ops::MultiplyScalar(graph, ops::Cast(graph, drop, compute::DType::kFloat32), -1e9f));
   }
   return One(ops::Softmax(graph, value, scope.Ints("axis", {-1})), x->mask);
 }

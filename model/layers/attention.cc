@@ -29,7 +29,8 @@ Value ToFloat(compute::Graph& graph, Value x) { return ops::Cast(graph, x, DType
 
 // scores + (1 - keep) * -1e9.
 Value MaskScores(compute::Graph& graph, Value scores, Value keep) {
-  const Value drop = ops::Unary(graph, UnaryKind::kLogicalNot, ops::Cast(graph, keep, DType::kBool));
+  const Value drop =
+      ops::Unary(graph, UnaryKind::kLogicalNot, ops::Cast(graph, keep, DType::kBool));
   return ops::Add(graph, scores, ops::MultiplyScalar(graph, ToFloat(graph, drop), kMasked));
 }
 
@@ -54,8 +55,7 @@ struct DenseInputs {
 std::optional<DenseInputs> ParseDense(const LayerScope& scope, const CallInputs& inputs) {
   std::vector<KerasTensor> tensors = inputs.Tensors();
   if (tensors.size() < 2) {
-    scope.Fail(Code::kGraphInvalid,
-               fmt::format("layer {} needs query and value", scope.path()));
+    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} needs query and value", scope.path()));
     return std::nullopt;
   }
   DenseInputs in{tensors[0], tensors[1], tensors.size() > 2 ? tensors[2] : tensors[1],
@@ -90,9 +90,7 @@ std::vector<KerasTensor> FinishDense(const LayerScope& scope, const CallInputs& 
   return results;
 }
 
-Value Scalar(const LayerScope& scope, std::string_view role) {
-  return scope.Weight(role, Shape{});
-}
+Value Scalar(const LayerScope& scope, std::string_view role) { return scope.Weight(role, Shape{}); }
 
 }  // namespace
 
@@ -126,16 +124,14 @@ std::vector<WeightRole> AttentionWeights(const Layer& layer, const Writer&) {
   return roles;
 }
 
-std::vector<KerasTensor> LowerAdditiveAttention(const LayerScope& scope,
-                                                const CallInputs& inputs) {
+std::vector<KerasTensor> LowerAdditiveAttention(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<DenseInputs> in = ParseDense(scope, inputs);
   if (!in) return {};
   compute::Graph& graph = scope.graph();
   Value sum = ops::Tanh(graph, ops::Add(graph, ops::ExpandDims(graph, in->query.value, 2),
                                         ops::ExpandDims(graph, in->key.value, 1)));
   if (scope.Bool("use_scale", true)) {
-    sum = ops::Multiply(graph, sum,
-                        scope.Weight("scale", {graph.shape(in->query.value).dim(-1)}));
+    sum = ops::Multiply(graph, sum, scope.Weight("scale", {graph.shape(in->query.value).dim(-1)}));
   }
   if (scope.failed()) return {};
   return FinishDense(scope, inputs, *in,
@@ -179,8 +175,7 @@ std::optional<HeadInputs> ParseHeads(const LayerScope& scope, const CallInputs& 
   const std::optional<KerasTensor> query = TensorAt(inputs, 0, "query");
   const std::optional<KerasTensor> value = TensorAt(inputs, 1, "value");
   if (!query || !value) {
-    scope.Fail(Code::kGraphInvalid,
-               fmt::format("layer {} needs query and value", scope.path()));
+    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} needs query and value", scope.path()));
     return std::nullopt;
   }
   in.query = *query;
@@ -310,8 +305,8 @@ Value ProjectOut(const LayerScope& scope, Value context) {
       shape[1] != graph.shape(context).dim(-1)) {
     scope.Fail(Code::kWeightShapeMismatch,
                fmt::format("layer {}, attention_output/kernel: expected {} heads of {}, stored {}",
-                           scope.path(), graph.shape(context).dim(-2),
-                           graph.shape(context).dim(-1), shape.ToString()));
+                           scope.path(), graph.shape(context).dim(-2), graph.shape(context).dim(-1),
+                           shape.ToString()));
     return {};
   }
   int64_t width = 1;
@@ -319,8 +314,7 @@ Value ProjectOut(const LayerScope& scope, Value context) {
   const Value flat = ops::Reshape(graph, kernel, {shape[0] * shape[1], width});
   Value bias;
   if (scope.Bool("use_bias", true)) {
-    bias = ops::Reshape(graph,
-                        scope.Weight("attention_output/bias", shape.Slice(2, shape.rank())),
+    bias = ops::Reshape(graph, scope.Weight("attention_output/bias", shape.Slice(2, shape.rank())),
                         {width});
   }
   Value y = ops::Dense(graph, ops::MergeAxes(graph, context, rank - 2, rank), flat, bias);

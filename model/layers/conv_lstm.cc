@@ -67,8 +67,8 @@ std::vector<KerasTensor> LowerConvLstm(const LayerScope& scope, const CallInputs
   std::vector<Value> out = ops::ConvLstm(graph, in, attributes);
   if (scope.failed() || out.size() != 3) return {};
   if (first) {
-    out[0] = attributes.return_sequences ? StepsToFirst(graph, out[0])
-                                         : ToChannelsFirst(graph, out[0]);
+    out[0] =
+        attributes.return_sequences ? StepsToFirst(graph, out[0]) : ToChannelsFirst(graph, out[0]);
     for (size_t i = 1; i < out.size(); ++i) out[i] = ToChannelsFirst(graph, out[i]);
   }
   std::vector<KerasTensor> results{

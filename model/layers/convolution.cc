@@ -1,8 +1,9 @@
 // Convolutions of every kind.
 
+#include "compute/ops/convolution.h"
+
 #include <fmt/format.h>
 
-#include "compute/ops/convolution.h"
 #include "compute/ops/elementwise.h"
 #include "compute/ops/linear.h"
 #include "compute/ops/shape_ops.h"
@@ -76,8 +77,8 @@ std::vector<KerasTensor> LowerConv(const LayerScope& scope, const CallInputs& in
   const int64_t groups = scope.Int("groups", 1);
   const int64_t channels = graph.shape(x).dim(-1);
   if (groups < 1 || filters % groups != 0 || (channels != kUnknown && channels % groups != 0)) {
-    scope.BadValue("groups", fmt::format("must divide {} channels and {} filters", channels,
-                                         filters));
+    scope.BadValue("groups",
+                   fmt::format("must divide {} channels and {} filters", channels, filters));
     return {};
   }
   padding->attributes.groups = groups;
@@ -131,8 +132,7 @@ std::vector<KerasTensor> LowerConvTranspose(const LayerScope& scope, const CallI
       }
     }
   }
-  const Value kernel =
-      scope.Weight("kernel", KernelShape(sizes, filters, graph.shape(x).dim(-1)));
+  const Value kernel = scope.Weight("kernel", KernelShape(sizes, filters, graph.shape(x).dim(-1)));
   const Value bias = Bias(scope, filters);
   if (scope.failed()) return {};
   return Finish(scope, ops::ConvTranspose(graph, x, kernel, bias, attributes), first);
@@ -149,8 +149,8 @@ std::vector<KerasTensor> LowerDepthwiseConv(const LayerScope& scope, const CallI
   const int64_t multiplier = scope.Int("depth_multiplier", 1);
   const std::optional<ConvPadding> padding = ConvPaddingOf(scope, spatial, sizes);
   if (!padding || scope.failed()) return {};
-  const Value kernel = scope.Weight("depthwise_kernel",
-                                    KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
+  const Value kernel =
+      scope.Weight("depthwise_kernel", KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
   if (!kernel.valid()) return {};
   const Value bias = Bias(scope, graph.shape(kernel).dim(-2) * multiplier);
   if (scope.failed()) return {};
@@ -177,8 +177,8 @@ std::vector<KerasTensor> LowerSeparableConv(const LayerScope& scope, const CallI
   const int64_t filters = scope.PositiveInt("filters");
   const std::optional<ConvPadding> padding = ConvPaddingOf(scope, spatial, sizes);
   if (!padding || scope.failed()) return {};
-  const Value depthwise = scope.Weight("depthwise_kernel",
-                                       KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
+  const Value depthwise =
+      scope.Weight("depthwise_kernel", KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
   if (!depthwise.valid()) return {};
   const int64_t middle = graph.shape(depthwise).dim(-2) * multiplier;
   const Value pointwise = scope.Weight(

@@ -39,8 +39,7 @@ bool Quantized(const LayerScope& scope) {
 }
 
 // w + alpha / rank * A B: how Keras 3 merges low-rank updates.
-Value WithLora(const LayerScope& scope, Value w, std::string_view a_role,
-               std::string_view b_role) {
+Value WithLora(const LayerScope& scope, Value w, std::string_view a_role, std::string_view b_role) {
   compute::Graph& graph = scope.graph();
   const int64_t rank = scope.PositiveInt("lora_rank");
   const Shape shape = graph.shape(w);
@@ -51,9 +50,9 @@ Value WithLora(const LayerScope& scope, Value w, std::string_view a_role,
   const Value b = scope.Weight(b_role, b_shape);
   if (scope.failed()) return {};
   const float alpha = scope.Float("lora_alpha", static_cast<float>(rank));
-  return ops::Add(graph, w,
-                  ops::MultiplyScalar(graph, ops::Dense(graph, a, b, {}),
-                                      alpha / static_cast<float>(rank)));
+  return ops::Add(
+      graph, w,
+      ops::MultiplyScalar(graph, ops::Dense(graph, a, b, {}), alpha / static_cast<float>(rank)));
 }
 
 }  // namespace
@@ -116,8 +115,7 @@ std::vector<KerasTensor> LowerMaxoutDense(const LayerScope& scope, const CallInp
   compute::Graph& graph = scope.graph();
   const int64_t features = scope.Int("nb_feature", 4);
   const int64_t units = scope.PositiveInt("output_dim");
-  const Value kernel =
-      scope.Weight("kernel", {features, graph.shape(x->value).dim(-1), units});
+  const Value kernel = scope.Weight("kernel", {features, graph.shape(x->value).dim(-1), units});
   if (scope.failed()) return {};
   Value y = ops::Einsum(graph, "bi,fio->bfo", {x->value, kernel});
   if (scope.Bool("use_bias", true)) y = ops::Add(graph, y, scope.Weight("bias", {features, units}));
@@ -238,8 +236,8 @@ std::vector<KerasTensor> LowerCustomScale(const LayerScope& scope, const CallInp
     return {};
   }
   compute::Graph& graph = scope.graph();
-  return One(ops::Add(graph, x[0].value,
-                      ops::MultiplyScalar(graph, x[1].value, scope.Float("scale", 1))));
+  return One(
+      ops::Add(graph, x[0].value, ops::MultiplyScalar(graph, x[1].value, scope.Float("scale", 1))));
 }
 
 // cos(x W / scale + b), the random features of an RBF kernel.
@@ -249,8 +247,7 @@ std::vector<KerasTensor> LowerRandomFourierFeatures(const LayerScope& scope,
   if (!x) return {};
   compute::Graph& graph = scope.graph();
   const int64_t units = scope.PositiveInt("output_dim");
-  const Value kernel =
-      scope.Weight("unscaled_kernel", {graph.shape(x->value).dim(-1), units});
+  const Value kernel = scope.Weight("unscaled_kernel", {graph.shape(x->value).dim(-1), units});
   const compute::Tensor* scale = scope.WeightTensor("kernel_scale");
   const Value factor = scope.Weight("kernel_scale", scale == nullptr ? Shape{1} : scale->shape());
   const Value bias = scope.Weight("bias", {units});

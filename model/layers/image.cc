@@ -34,8 +34,7 @@ Value Factor(const LayerScope& scope, std::string_view key, float otherwise) {
     }
     numbers.push_back(static_cast<float>(item.as_float()));
   }
-  return graph.Constant(
-      compute::Tensor::Floats({static_cast<int64_t>(numbers.size())}, numbers));
+  return graph.Constant(compute::Tensor::Floats({static_cast<int64_t>(numbers.size())}, numbers));
 }
 
 std::optional<ops::ResizeMethod> MethodOf(std::string_view name) {

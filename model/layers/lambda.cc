@@ -22,17 +22,16 @@ std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs&)
                            scope.path(), function.StringOr("module"), function.StringOr("config")));
     return {};
   }
-  scope.Fail(Code::kLambdaBytecode,
-             fmt::format("Lambda \"{}\" holds Python bytecode, which is never executed",
-                         scope.path()));
+  scope.Fail(
+      Code::kLambdaBytecode,
+      fmt::format("Lambda \"{}\" holds Python bytecode, which is never executed", scope.path()));
   return {};
 }
 
 // A cell only runs inside an RNN, which reads it itself.
 std::vector<KerasTensor> LowerCell(const LayerScope& scope, const CallInputs&) {
-  scope.Fail(Code::kUnsupportedLayer,
-             fmt::format("cell {} ({}) is called as a layer of its own", scope.path(),
-                         scope.layer().written_class));
+  scope.Fail(Code::kUnsupportedLayer, fmt::format("cell {} ({}) is called as a layer of its own",
+                                                  scope.path(), scope.layer().written_class));
   return {};
 }
 

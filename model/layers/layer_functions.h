@@ -35,7 +35,8 @@ std::vector<KerasTensor> LowerEmbedding(const LayerScope& scope, const CallInput
 std::vector<KerasTensor> LowerFlatten(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerGlobalPooling(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerGroupNormalization(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerGroupedQueryAttention(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerGroupedQueryAttention(const LayerScope& scope,
+                                                    const CallInputs& inputs);
 std::vector<KerasTensor> LowerHashedCrossing(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerHashing(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerHighway(const LayerScope& scope, const CallInputs& inputs);
@@ -59,7 +60,8 @@ std::vector<KerasTensor> LowerPRelu(const LayerScope& scope, const CallInputs& i
 std::vector<KerasTensor> LowerParametricSoftplus(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerPermute(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerPooling(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerRandomFourierFeatures(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerRandomFourierFeatures(const LayerScope& scope,
+                                                    const CallInputs& inputs);
 std::vector<KerasTensor> LowerReLU(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRepeatVector(const LayerScope& scope, const CallInputs& inputs);
@@ -71,7 +73,8 @@ std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inp
 std::vector<KerasTensor> LowerSRelu(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerSeparableConv(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerSoftmax(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerSpectralNormalization(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerSpectralNormalization(const LayerScope& scope,
+                                                    const CallInputs& inputs);
 std::vector<KerasTensor> LowerStftSpectrogram(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerStringLookup(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerSubtract(const LayerScope& scope, const CallInputs& inputs);

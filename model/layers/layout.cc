@@ -21,10 +21,10 @@ std::optional<KerasTensor> InputOfRank(const LayerScope& scope, const CallInputs
                                        int rank) {
   std::optional<KerasTensor> x = OnlyInput(scope, inputs);
   if (!x || scope.graph().rank(x->value) == rank) return x;
-  scope.Fail(Code::kShapeInferenceFailed,
-             fmt::format("layer {} ({}) needs an input of rank {}, got {}", scope.path(),
-                         scope.layer().written_class, rank,
-                         scope.graph().shape(x->value).ToString()));
+  scope.Fail(
+      Code::kShapeInferenceFailed,
+      fmt::format("layer {} ({}) needs an input of rank {}, got {}", scope.path(),
+                  scope.layer().written_class, rank, scope.graph().shape(x->value).ToString()));
   return std::nullopt;
 }
 

@@ -31,9 +31,8 @@ struct Vocabulary {
 std::optional<Vocabulary> ParseVocabulary(const LayerScope& scope, bool text_vectorization) {
   const ConfigValue& stored = scope.config()["vocabulary"];
   if (stored.is_string()) {
-    scope.Fail(Code::kVocabularyFileExternal,
-               fmt::format("layer {} reads its vocabulary from {}", scope.path(),
-                           stored.as_string()));
+    scope.Fail(Code::kVocabularyFileExternal, fmt::format("layer {} reads its vocabulary from {}",
+                                                          scope.path(), stored.as_string()));
     return std::nullopt;
   }
   if (!stored.is_list() || stored.as_list().empty()) {
@@ -46,8 +45,7 @@ std::optional<Vocabulary> ParseVocabulary(const LayerScope& scope, bool text_vec
   vocabulary.tokens = stored.as_list();
   const std::string mode = scope.String("output_mode", "int");
   const bool integers = mode == "int";
-  const ConfigValue mask =
-      text_vectorization ? ConfigValue("") : scope.config()["mask_token"];
+  const ConfigValue mask = text_vectorization ? ConfigValue("") : scope.config()["mask_token"];
   const ConfigValue oov_token =
       text_vectorization ? ConfigValue("[UNK]") : scope.config()["oov_token"];
   vocabulary.oov = text_vectorization ? 1 : scope.Int("num_oov_indices", 1);
@@ -142,14 +140,12 @@ std::vector<KerasTensor> LowerIntegerLookup(const LayerScope& scope, const CallI
     }
     table->index.emplace(*number, next++);
   }
-  const Value ids = ops::LookupInt(scope.graph(),
-                                   ops::Cast(scope.graph(), x->value, DType::kInt64),
+  const Value ids = ops::LookupInt(scope.graph(), ops::Cast(scope.graph(), x->value, DType::kInt64),
                                    std::move(table), OovOf(*vocabulary));
   return Finish(scope, ids, *vocabulary);
 }
 
-std::vector<KerasTensor> LowerTextVectorization(const LayerScope& scope,
-                                                const CallInputs& inputs) {
+std::vector<KerasTensor> LowerTextVectorization(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
   if (!x) return {};
   const std::optional<Vocabulary> vocabulary = ParseVocabulary(scope, true);
@@ -157,11 +153,11 @@ std::vector<KerasTensor> LowerTextVectorization(const LayerScope& scope,
   ops::TextAttributes attributes;
   const ConfigValue* standardize = scope.config().Find("standardize");
   const std::string rule =
-      standardize == nullptr   ? "lower_and_strip_punctuation"
-      : standardize->is_null() ? "none"
-                               : scope.Choice("standardize", "",
-                                              {"lower_and_strip_punctuation", "lower",
-                                               "strip_punctuation"});
+      standardize == nullptr ? "lower_and_strip_punctuation"
+      : standardize->is_null()
+          ? "none"
+          : scope.Choice("standardize", "",
+                         {"lower_and_strip_punctuation", "lower", "strip_punctuation"});
   attributes.lower = rule.find("lower") != std::string::npos;
   attributes.strip_punctuation = rule.find("strip") != std::string::npos;
   const ConfigValue* split = scope.config().Find("split");

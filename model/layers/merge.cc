@@ -23,9 +23,8 @@ std::optional<std::vector<KerasTensor>> AtLeast(const LayerScope& scope, const C
                                                 size_t count) {
   std::vector<KerasTensor> tensors = inputs.Tensors();
   if (tensors.size() >= count) return tensors;
-  scope.Fail(Code::kGraphInvalid,
-             fmt::format("layer {} needs {} inputs or more, got {}", scope.path(), count,
-                         tensors.size()));
+  scope.Fail(Code::kGraphInvalid, fmt::format("layer {} needs {} inputs or more, got {}",
+                                              scope.path(), count, tensors.size()));
   return std::nullopt;
 }
 
@@ -132,9 +131,7 @@ Value BatchDot(const LayerScope& scope, Value x, Value y, int x_axis, int y_axis
   return result.size() == 1 ? ops::ExpandDims(graph, dot, 1) : dot;
 }
 
-int AxisOf(int64_t axis, int rank) {
-  return compute::NormalizeAxis(axis, rank).value_or(-1);
-}
+int AxisOf(int64_t axis, int rank) { return compute::NormalizeAxis(axis, rank).value_or(-1); }
 
 // Keras 1's dot and cos.
 Value Keras1Dot(const LayerScope& scope, Value x, Value y, bool cosine) {
@@ -148,9 +145,9 @@ Value Keras1Dot(const LayerScope& scope, Value x, Value y, bool cosine) {
   const int a = AxisOf(axes[0], graph.rank(x)), b = AxisOf(axes[1], graph.rank(y));
   const Value dot = BatchDot(scope, x, y, a, b);
   if (!cosine || scope.failed()) return dot;
-  const Value norm = ops::Unary(
-      graph, ops::UnaryKind::kSqrt,
-      ops::Multiply(graph, BatchDot(scope, x, x, a, a), BatchDot(scope, y, y, b, b)));
+  const Value norm =
+      ops::Unary(graph, ops::UnaryKind::kSqrt,
+                 ops::Multiply(graph, BatchDot(scope, x, x, a, a), BatchDot(scope, y, y, b, b)));
   const Value floor = graph.Constant(compute::Tensor::Scalar(1e-7f));
   return ops::ExpandDims(
       graph, ops::Divide(graph, dot, ops::Binary(graph, BinaryKind::kMaximum, norm, floor)), 1);
@@ -208,11 +205,13 @@ std::vector<KerasTensor> LowerMerge(const LayerScope& scope, const CallInputs& i
   compute::Graph& graph = scope.graph();
   const std::string mode = scope.String("mode", "sum");
   if (scope.config().StringOr("mode_type", "raw") != "raw") {
-    scope.Fail(Code::kLambdaBytecode,
-               fmt::format("Merge {} merges by Python code, which is not translated", scope.path()));
+    scope.Fail(
+        Code::kLambdaBytecode,
+        fmt::format("Merge {} merges by Python code, which is not translated", scope.path()));
     return {};
   }
-  if (mode == "sum") return One(Fold(graph, BinaryKind::kAdd, *tensors), MergedMask(scope, *tensors));
+  if (mode == "sum")
+    return One(Fold(graph, BinaryKind::kAdd, *tensors), MergedMask(scope, *tensors));
   if (mode == "mul") {
     return One(Fold(graph, BinaryKind::kMultiply, *tensors), MergedMask(scope, *tensors));
   }

@@ -119,8 +119,8 @@ Value Affine(const LayerScope& scope, Value x, const std::vector<int64_t>& axes,
 
 // Keras 1's modes that look at the input itself: 1 normalizes each sample over
 // its last axis (with epsilon twice, as its source did), 2 over the batch.
-Value Keras1Mode(const LayerScope& scope, int64_t mode, Value x,
-                 const std::vector<int64_t>& axes, int rank, float epsilon) {
+Value Keras1Mode(const LayerScope& scope, int64_t mode, Value x, const std::vector<int64_t>& axes,
+                 int rank, float epsilon) {
   compute::Graph& graph = scope.graph();
   const Shape sizes = SizesAt(graph.shape(x), axes);
   const Value gamma = Spread(scope, scope.Weight("gamma", sizes), axes, rank);
@@ -159,10 +159,9 @@ std::vector<KerasTensor> LowerBatchNormalization(const LayerScope& scope,
   std::sort(axes.begin(), axes.end());
   const float epsilon = scope.Float("epsilon", 1e-3f);
   const int64_t mode = scope.Int("mode", 0);
-  const Value y =
-      mode == 0 ? Affine(scope, x->value, axes, rank, SizesAt(scope.graph().shape(x->value), axes),
-                         epsilon)
-                : Keras1Mode(scope, mode, x->value, axes, rank, epsilon);
+  const Value y = mode == 0 ? Affine(scope, x->value, axes, rank,
+                                     SizesAt(scope.graph().shape(x->value), axes), epsilon)
+                            : Keras1Mode(scope, mode, x->value, axes, rank, epsilon);
   return One(y, x->mask);
 }
 
@@ -214,7 +213,8 @@ std::vector<KerasTensor> LowerGroupNormalization(const LayerScope& scope,
   compute::Graph& graph = scope.graph();
   const int rank = graph.rank(x->value);
   const std::vector<int64_t> axes = Axes(scope, {-1}, rank);
-  if (axes.size() != 1 || axes[0] == 0) scope.BadValue("axis", "one axis behind the batch is expected");
+  if (axes.size() != 1 || axes[0] == 0)
+    scope.BadValue("axis", "one axis behind the batch is expected");
   if (scope.failed()) return {};
   const int axis = static_cast<int>(axes[0]);
   const int64_t channels = graph.shape(x->value)[axis];
@@ -226,9 +226,8 @@ std::vector<KerasTensor> LowerGroupNormalization(const LayerScope& scope,
   }
   // Statistics over everything but batch and group.
   const Value split = ops::SplitAxis(graph, x->value, axis, groups, channels / groups);
-  const Value normal =
-      ops::MomentsNormalize(graph, split, OtherAxes({axis}, rank + 1, 1),
-                            scope.Float("epsilon", 1e-3f), {}, {});
+  const Value normal = ops::MomentsNormalize(graph, split, OtherAxes({axis}, rank + 1, 1),
+                                             scope.Float("epsilon", 1e-3f), {}, {});
   Value y = ops::MergeAxes(graph, normal, axis, axis + 2);
   const Value gamma =
       Spread(scope, OptionalWeight(scope, "scale", "gamma", {channels}), axes, rank);
@@ -239,8 +238,7 @@ std::vector<KerasTensor> LowerGroupNormalization(const LayerScope& scope,
   return One(y, x->mask);
 }
 
-std::vector<KerasTensor> LowerUnitNormalization(const LayerScope& scope,
-                                                const CallInputs& inputs) {
+std::vector<KerasTensor> LowerUnitNormalization(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = Single(scope, inputs);
   if (!x) return {};
   const std::vector<int64_t> axes = Axes(scope, {-1}, scope.graph().rank(x->value));
@@ -259,8 +257,8 @@ std::vector<KerasTensor> LowerRmsNormalization(const LayerScope& scope, const Ca
   const Value mean = ops::Reduce(graph, ops::ReduceKind::kMean, square, axes, true);
   const Value factor = ops::Unary(graph, ops::UnaryKind::kRsqrt,
                                   ops::AddScalar(graph, mean, scope.Float("epsilon", 1e-6f)));
-  const Value scale = Spread(
-      scope, scope.Weight("scale", SizesAt(graph.shape(x->value), axes)), axes, rank);
+  const Value scale =
+      Spread(scope, scope.Weight("scale", SizesAt(graph.shape(x->value), axes)), axes, rank);
   return One(ops::Multiply(graph, ops::Multiply(graph, x->value, factor), scale), x->mask);
 }
 

@@ -36,8 +36,7 @@ std::vector<KerasTensor> LowerPooling(const LayerScope& scope, const CallInputs&
   ops::PoolAttributes attributes;
   attributes.kind = KindOf(scope.layer());
   attributes.sizes = scope.Sizes("pool_size", spatial, 2);
-  attributes.strides =
-      scope.Has("strides") ? scope.Sizes("strides", spatial, 1) : attributes.sizes;
+  attributes.strides = scope.Has("strides") ? scope.Sizes("strides", spatial, 1) : attributes.sizes;
   const bool same = scope.Choice("padding", "valid", {"valid", "same"}) == "same";
   if (scope.failed()) return {};
   const bool theano = same && scope.writer().theano;

@@ -86,10 +86,9 @@ std::vector<KerasTensor> LowerNormalization(const LayerScope& scope, const CallI
   const Value mean = Statistic(scope, "mean", input, axes);
   const Value variance = Statistic(scope, "variance", input, axes);
   if (scope.failed()) return {};
-  const Value deviation =
-      ops::Binary(graph, ops::BinaryKind::kMaximum,
-                  ops::Unary(graph, ops::UnaryKind::kSqrt, variance),
-                  graph.Constant(Tensor::Scalar(1e-7f)));
+  const Value deviation = ops::Binary(graph, ops::BinaryKind::kMaximum,
+                                      ops::Unary(graph, ops::UnaryKind::kSqrt, variance),
+                                      graph.Constant(Tensor::Scalar(1e-7f)));
   const Value value = ops::Cast(graph, x->value, DType::kFloat32);
   if (!scope.Bool("invert", false)) {
     return One(ops::Divide(graph, ops::Subtract(graph, value, mean), deviation));
@@ -118,8 +117,7 @@ std::vector<KerasTensor> LowerDiscretization(const LayerScope& scope, const Call
     scope.BadValue("bin_boundaries", "an ascending list of numbers is expected");
     return {};
   }
-  const Value bins =
-      ops::Bucketize(graph, ops::Cast(graph, x->value, DType::kFloat32), boundaries);
+  const Value bins = ops::Bucketize(graph, ops::Cast(graph, x->value, DType::kFloat32), boundaries);
   return One(Encode(scope, bins, static_cast<int64_t>(boundaries.size()) + 1,
                     scope.String("output_mode", "int"), {}));
 }
@@ -130,8 +128,7 @@ std::vector<WeightRole> DiscretizationWeights(const Layer& layer, const Writer& 
   return {{"summary", false}};
 }
 
-std::vector<KerasTensor> LowerCategoryEncoding(const LayerScope& scope,
-                                               const CallInputs& inputs) {
+std::vector<KerasTensor> LowerCategoryEncoding(const LayerScope& scope, const CallInputs& inputs) {
   const std::vector<KerasTensor> tensors = inputs.Tensors();
   if (tensors.empty()) {
     scope.Fail(Code::kGraphInvalid,

@@ -1,8 +1,9 @@
 // SimpleRNN, LSTM, GRU and RNN of their cells.
 
+#include "compute/ops/recurrent.h"
+
 #include <fmt/format.h>
 
-#include "compute/ops/recurrent.h"
 #include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/recurrent_call.h"
@@ -59,8 +60,8 @@ std::vector<Value> RunCell(const LayerScope& cell, Value x, std::optional<Value>
   inputs.kernel = cell.Weight("kernel", {graph.shape(x).dim(-1), width});
   inputs.recurrent_kernel = cell.Weight("recurrent_kernel", {attributes.units, width});
   if (cell.Bool("use_bias", true)) {
-    inputs.bias = cell.Weight("bias", attributes.reset_after ? compute::Shape{2, width}
-                                                             : compute::Shape{width});
+    inputs.bias = cell.Weight(
+        "bias", attributes.reset_after ? compute::Shape{2, width} : compute::Shape{width});
   }
   if (cell.failed()) return {};
   if (mask) inputs.mask = *mask;
@@ -96,7 +97,8 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
   RecurrentCall call;
   std::vector<KerasTensor> tensors = inputs.Tensors();
   if (tensors.empty()) {
-    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} is called without a tensor", scope.path()));
+    scope.Fail(Code::kGraphInvalid,
+               fmt::format("layer {} is called without a tensor", scope.path()));
     return std::nullopt;
   }
   if (scope.Int("num_constants", 0) != 0 || inputs.Keyword("constants") != nullptr) {
@@ -121,9 +123,9 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
     call.mask = mask->tensor.value;
   }
   if (scope.Bool("stateful", false)) {
-    scope.Warn(Code::kStatefulRnn,
-               fmt::format("layer {} is stateful; each request starts from zero states",
-                           scope.path()));
+    scope.Warn(
+        Code::kStatefulRnn,
+        fmt::format("layer {} is stateful; each request starts from zero states", scope.path()));
   }
   return call;
 }

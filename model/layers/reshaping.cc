@@ -40,8 +40,8 @@ std::optional<Pairs> Sides(const LayerScope& scope, std::string_view key, int sp
       const std::optional<int64_t> both = item.ToInt();
       if (valid(both)) {
         pairs.emplace_back(*both, *both);
-      } else if (item.is_list() && item.as_list().size() == 2 &&
-                 valid(item.as_list()[0].ToInt()) && valid(item.as_list()[1].ToInt())) {
+      } else if (item.is_list() && item.as_list().size() == 2 && valid(item.as_list()[0].ToInt()) &&
+                 valid(item.as_list()[1].ToInt())) {
         pairs.emplace_back(*item.as_list()[0].ToInt(), *item.as_list()[1].ToInt());
       }
     }
@@ -100,10 +100,9 @@ std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInpu
   if (!x) return {};
   compute::Graph& graph = scope.graph();
   const std::vector<int64_t> size = scope.Sizes("size", spatial, 2);
-  const std::string method =
-      scope.Choice("interpolation", "nearest",
-                   {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area", "gaussian",
-                    "mitchellcubic"});
+  const std::string method = scope.Choice("interpolation", "nearest",
+                                          {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5",
+                                           "area", "gaussian", "mitchellcubic"});
   if (scope.failed()) return {};
   const bool channels_first = FirstSpatialAxis(scope, spatial) == 2;
   if (method == "nearest") {
@@ -118,9 +117,12 @@ std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInpu
   // TensorFlow 1, below multi-backend Keras, did not know half-pixel centres.
   attributes.half_pixel_centers = scope.writer().dialect != Writer::Dialect::kKeras2;
   const std::pair<std::string_view, ops::ResizeMethod> methods[] = {
-      {"bilinear", ops::ResizeMethod::kBilinear}, {"bicubic", ops::ResizeMethod::kBicubic},
-      {"lanczos3", ops::ResizeMethod::kLanczos3}, {"lanczos5", ops::ResizeMethod::kLanczos5},
-      {"area", ops::ResizeMethod::kArea},         {"gaussian", ops::ResizeMethod::kGaussian},
+      {"bilinear", ops::ResizeMethod::kBilinear},
+      {"bicubic", ops::ResizeMethod::kBicubic},
+      {"lanczos3", ops::ResizeMethod::kLanczos3},
+      {"lanczos5", ops::ResizeMethod::kLanczos5},
+      {"area", ops::ResizeMethod::kArea},
+      {"gaussian", ops::ResizeMethod::kGaussian},
       {"mitchellcubic", ops::ResizeMethod::kMitchell}};
   for (const auto& [name, kind] : methods) {
     if (name == method) attributes.method = kind;

@@ -59,8 +59,7 @@ Tensor MelMatrix(int64_t bands, int64_t bins, double rate, double low, double hi
   float* to = matrix.mutable_data<float>();
   const double first = Mel(low), step = (Mel(high) - first) / static_cast<double>(bands + 1);
   for (int64_t bin = 1; bin < bins; ++bin) {
-    const double mel =
-        Mel(rate / 2 * static_cast<double>(bin) / static_cast<double>(bins - 1));
+    const double mel = Mel(rate / 2 * static_cast<double>(bin) / static_cast<double>(bins - 1));
     for (int64_t band = 0; band < bands; ++band) {
       const double left = first + step * static_cast<double>(band);
       const double rising = (mel - left) / step, falling = (left + 2 * step - mel) / step;
@@ -78,8 +77,8 @@ std::vector<float> Window(const LayerScope& scope, int64_t length, int64_t fft_l
       stored.is_null() ? "none" : scope.Choice("window", "hann", {"hann", "hamming"});
   const int64_t start = (fft_length - length) / 2;
   for (int64_t i = 0; i < length; ++i) {
-    const double wave = std::cos(2 * std::numbers::pi * static_cast<double>(i) /
-                                 static_cast<double>(length));
+    const double wave =
+        std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(length));
     const double value = kind == "hann"      ? 0.5 - 0.5 * wave
                          : kind == "hamming" ? 0.54 - 0.46 * wave
                                              : 1.0;
@@ -97,9 +96,9 @@ Value ToDecibels(const LayerScope& scope, Value x) {
       graph, ops::Unary(graph, UnaryKind::kLog10, AtLeastEpsilon(graph, x, floor)), 10.0f);
   const Value decibels = ops::AddScalar(graph, log, -10.0f * std::log10(reference));
   if (!scope.Has("top_db")) return decibels;
-  scope.Warn(Code::kBatchDependent,
-             fmt::format("layer {} limits its values by the maximum of the batch (top_db)",
-                         scope.path()));
+  scope.Warn(
+      Code::kBatchDependent,
+      fmt::format("layer {} limits its values by the maximum of the batch (top_db)", scope.path()));
   const Value top = ops::Reduce(graph, ops::ReduceKind::kMax, decibels, {}, false);
   return ops::Binary(graph, BinaryKind::kMaximum, decibels,
                      ops::AddScalar(graph, top, -scope.Float("top_db", 80)));
@@ -112,8 +111,8 @@ std::vector<KerasTensor> LowerStftSpectrogram(const LayerScope& scope, const Cal
   if (!input) return {};
   compute::Graph& graph = scope.graph();
   const bool first = scope.ChannelsFirst();
-  const std::string mode = scope.Choice(
-      "mode", "log", {"log", "magnitude", "psd", "real", "imag", "angle", "stft"});
+  const std::string mode =
+      scope.Choice("mode", "log", {"log", "magnitude", "psd", "real", "imag", "angle", "stft"});
   // Each channel is a signal of its own: (batch · channels, samples, 1).
   const Value by_channel = first ? input->value : ops::Transpose(graph, input->value, {0, 2, 1});
   const Value signal = ops::ExpandDims(graph, ops::MergeAxes(graph, by_channel, 0, 2), -1);
@@ -139,8 +138,8 @@ std::vector<KerasTensor> LowerStftSpectrogram(const LayerScope& scope, const Cal
   y = ops::UnmergeLeading(graph, y, by_channel, 2);
   const bool expand = scope.Bool("expand_dims", false);
   if (!first) {
-    y = ops::Transpose(graph, y, expand ? std::vector<int>{0, 2, 3, 1}
-                                        : std::vector<int>{0, 2, 1, 3});
+    y = ops::Transpose(graph, y,
+                       expand ? std::vector<int>{0, 2, 3, 1} : std::vector<int>{0, 2, 1, 3});
     return One(expand ? y : ops::MergeAxes(graph, y, 2, 4));
   }
   y = ops::Transpose(graph, y, {0, 1, 3, 2});
@@ -181,8 +180,7 @@ std::vector<KerasTensor> LowerMelSpectrogram(const LayerScope& scope, const Call
   y = ops::Binary(graph, BinaryKind::kPower, y,
                   graph.Constant(Tensor::Scalar(scope.Float("mag_exp", 2))));
   const float high = scope.Float("max_freq", static_cast<float>(rate / 2));
-  const Tensor matrix =
-      MelMatrix(bands, fft / 2 + 1, rate, scope.Float("min_freq", 20), high);
+  const Tensor matrix = MelMatrix(bands, fft / 2 + 1, rate, scope.Float("min_freq", 20), high);
   y = ops::Dense(graph, y, graph.Constant(matrix), {});
   if (scope.Bool("power_to_db", true)) y = ToDecibels(scope, y);
   return One(ops::MoveAxis(graph, y, -1, -2));

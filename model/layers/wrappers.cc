@@ -46,8 +46,8 @@ bool ReturnsSequences(const Layer& layer) {
 // tf.keras 2 and Keras 3 zero masked steps inside a Bidirectional.
 void ZeroMaskedOutput(const LayerScope& scope, Layer* copy) {
   const Writer& writer = scope.writer();
-  const bool zeroes = writer.dialect == Writer::Dialect::kKeras3 ||
-                      writer.dialect == Writer::Dialect::kTfKeras;
+  const bool zeroes =
+      writer.dialect == Writer::Dialect::kKeras3 || writer.dialect == Writer::Dialect::kTfKeras;
   if (zeroes && ReturnsSequences(*copy) && copy->config.is_dict()) {
     copy->config.as_dict().insert_or_assign("zero_output_for_mask", true);
   }
@@ -124,8 +124,7 @@ std::vector<KerasTensor> LowerTimeDistributed(const LayerScope& scope, const Cal
                              graph.shape(tensor.value).ToString()));
       return {};
     }
-    list.list.push_back(
-        TensorArgument({ops::MergeAxes(graph, tensor.value, 0, 2), std::nullopt}));
+    list.list.push_back(TensorArgument({ops::MergeAxes(graph, tensor.value, 0, 2), std::nullopt}));
   }
   inner.args.push_back(list.list.size() == 1 ? list.list[0] : list);
   const std::vector<KerasTensor> outputs = scope.Apply(*scope.layer().inner[0], inner);
