@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
+#include "model/text_encoding.h"
 
 namespace h5serve::model {
 namespace {
@@ -16,43 +17,6 @@ constexpr size_t kMaxTextBytes = size_t{512} << 20;
 constexpr size_t kMaxValues = 12'000'000;
 
 const ConfigValue kNull;
-
-bool IsValidUtf8(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const unsigned char lead = text[i];
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4 || i + length > text.size()) return false;
-    uint32_t code = lead & (0x7F >> length);
-    for (size_t k = 1; k < length; ++k) {
-      const unsigned char next = text[i + k];
-      if ((next & 0xC0) != 0x80) return false;
-      code = code << 6 | (next & 0x3F);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
-    i += length;
-  }
-  return true;
-}
-
-std::string Latin1ToUtf8(std::string_view text) {
-  std::string utf8;
-  utf8.reserve(text.size() + text.size() / 4);
-  for (const unsigned char c : text) {
-    if (c < 0x80) {
-      utf8 += static_cast<char>(c);
-    } else {
-      utf8 += static_cast<char>(0xC0 | c >> 6);
-      utf8 += static_cast<char>(0x80 | (c & 0x3F));
-    }
-  }
-  return utf8;
-}
 
 // Value of the \uXXXX escape at `position`, or -1.
 int EscapedUnit(std::string_view text, size_t position) {
@@ -366,7 +330,7 @@ absl::StatusOr<ConfigValue> ParseJson(std::string_view text, int max_depth) {
     return absl::InvalidArgumentError(fmt::format("JSON text of {} bytes", text.size()));
   }
   try {
-    PythonJson source(IsValidUtf8(text) ? std::string(text) : Latin1ToUtf8(text));
+    PythonJson source(ToUtf8(text));
     Builder builder(source, max_depth);
     if (!nlohmann::json::sax_parse(source.text(), &builder)) {
       return absl::InvalidArgumentError(builder.error());

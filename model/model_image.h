@@ -5,11 +5,15 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compute/tensor.h"
 
 namespace h5serve::model {
+
+// A path in an HDF5 file without empty and "." parts.
+std::string NormalizedPath(std::string_view path);
 
 // Attributes and arrays of one file. The tensors share read-only memory that
 // lives as long as any of them.
@@ -40,11 +44,15 @@ struct ModelImage {
   std::map<std::string, compute::Tensor, std::less<>> datasets;
   // Datasets whose element type cannot be held, with the type's name.
   std::map<std::string, std::string, std::less<>> unsupported_datasets;
+  // Files below assets/ in a .keras archive, such as vocabularies, by path.
+  std::map<std::string, std::string, std::less<>> assets;
+  // How the file was read, where that is worth logging ("without seccomp").
+  std::vector<std::string> notes;
   // Names directly below the root, for the diagnosis of foreign files.
   std::vector<std::string> root_names;
   std::vector<std::string> root_attributes;
 
-  // Path of a weight of a layer group.
+  // Path of a weight of a layer group, as HDF5 resolves it: empty and "." parts dropped.
   std::string WeightPath(const LayerGroup& group, const std::string& weight_name) const;
 };
 
