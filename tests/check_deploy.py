@@ -13,7 +13,7 @@ import sys
 
 # A recording rule is named level:metric:operation; those are not exported.
 METRIC = re.compile(r'(?<![\w:])(h5serve_[a-z0-9_]+|process_[a-z0-9_]+)(?![\w:])')
-VARIABLE = re.compile(r'\bH5SERVE_([A-Z0-9_]+)\b')
+VARIABLE = re.compile(r'\bH5SERVE_[A-Z0-9_]+\b')
 FLAG = re.compile(r'(?<![\w-])--([a-z][a-z0-9._-]+)')
 # Flags in deploy/ and the Dockerfile that belong to other programs.
 FOREIGN_LINES = re.compile(r'\b(cmake|useradd|docker|apt-get|promtool|kubectl|COPY)\b')
@@ -25,17 +25,13 @@ def printed(binary, *command):
 
 
 def exported_names(rows):
-    """Names of the samples of the metrics in `h5serve metrics --markdown`."""
+    """Names of the samples of the metrics that `h5serve metrics --json` lists."""
     names = set()
-    for name, kind in re.findall(r'^\| `?(\w+)`? \| (\w+)', rows, re.M):
-        names.add(name)
-        if kind == 'histogram':
-            names.update(name + suffix for suffix in ('_bucket', '_sum', '_count'))
+    for row in rows:
+        names.add(row['metric'])
+        if row['kind'] == 'histogram':
+            names.update(row['metric'] + suffix for suffix in ('_bucket', '_sum', '_count'))
     return names
-
-
-def option_names(rows):
-    return set(re.findall(r'^\| `([a-z0-9_.]+)`', rows, re.M))
 
 
 def expressions(path, text):
@@ -60,10 +56,10 @@ def expressions(path, text):
 
 def main():
     binary, root = os.path.abspath(sys.argv[1]), sys.argv[2]
-    metrics = exported_names(printed(binary, 'metrics', '--markdown'))
-    options = option_names(printed(binary, 'options', '--markdown'))
-    variables = {name.upper().replace('.', '_') for name in options}
-    flags = {name.replace('_', '-') for name in options}
+    metrics = exported_names(json.loads(printed(binary, 'metrics', '--json')))
+    options = json.loads(printed(binary, 'options', '--json'))
+    variables = {row['variable'] for row in options}
+    flags = {row['flag'].lstrip('-') for row in options}
     if not metrics or not options:
         sys.exit('the tables of the binary were not understood')
 
@@ -82,11 +78,11 @@ def main():
         for variable in VARIABLE.findall(text):
             uses += 1
             if variable not in variables:
-                problems.append('%s: no such option: H5SERVE_%s' % (name, variable))
+                problems.append('%s: no such option: %s' % (name, variable))
         for line in text.splitlines():
             for flag in [] if FOREIGN_LINES.search(line) else FLAG.findall(line):
                 uses += 1
-                if flag.replace('_', '-') not in flags:
+                if flag not in flags:
                     problems.append('%s: no such flag: --%s' % (name, flag))
     for problem in sorted(set(problems)):
         print(problem)
