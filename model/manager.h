@@ -34,6 +34,8 @@ struct ManagerOptions {
 
   SettlingRules settling;
   absl::Duration poll_interval = absl::Seconds(10);
+  // Events this soon after a scan wait for the next one.
+  absl::Duration scan_gap = absl::Milliseconds(50);
   // A deleted file's version serves this much longer.
   absl::Duration unload_grace = absl::Seconds(10);
   // Loads at a time; one that takes longer than `slow_load` no longer counts.
@@ -97,7 +99,8 @@ class Manager {
   Manager& operator=(const Manager&) = delete;
 
   // Scans if it is time or `report` says so, and does what follows from it.
-  void Step(const WatchReport& report);
+  // Returns whether it scanned.
+  bool Step(const WatchReport& report);
   // When Step is due next, by Clock::Elapsed.
   absl::Duration NextStep() const;
   // What the last scan found worth watching.
@@ -127,6 +130,8 @@ class Manager {
   // Bytes of all models in memory, also of those still draining, and the limit.
   int64_t memory_used_bytes() const;
   int64_t memory_limit_bytes() const;
+  // Why the last scan failed; OK before the first.
+  absl::Status scan_status() const;
   // True once nothing is being found, settled or loaded any more.
   bool idle() const;
 

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +43,8 @@ struct DirectoryScan {
   absl::Status status;
   FileIdentity root;
   std::vector<FoundModel> models;  // by name, unique
+  // The models' folders, also those that hold no model, by name.
+  std::map<std::string, FileIdentity> folders;
   // Where changes can happen: the root and the folders below that were read.
   std::vector<std::string> directories;
 };

@@ -10,8 +10,10 @@ namespace h5serve::model {
 
 // What a file's first bytes say about its being whole.
 enum class Completeness {
-  kComplete,    // as long as its header says, or a kind of file whose end is not known
-  kIncomplete,  // empty, no header yet, shorter than its header says, or marked as open for writing
+  // As long as its header says, or a kind of file whose end is not known.
+  kComplete,
+  // Empty, no header yet, not as long as its header says, or marked as open for writing.
+  kIncomplete,
 };
 
 // Reads headers and, of a .keras archive, the end. Unreadable files count as
@@ -44,8 +46,8 @@ class Settling {
     }
   };
 
-  // Notes a sighting. Returns true if it differs from the one before, and then
-  // SetCompleteness must be called before the next question.
+  // Notes a sighting. Returns true if it differs from the one before; then the
+  // file counts as incomplete until SetCompleteness is called.
   bool Observe(const Sighting& sighting, absl::Duration now);
   void SetCompleteness(Completeness completeness) { completeness_ = completeness; }
 
@@ -56,7 +58,7 @@ class Settling {
 
  private:
   std::optional<Sighting> sighting_;
-  Completeness completeness_ = Completeness::kComplete;
+  Completeness completeness_ = Completeness::kIncomplete;
   absl::Duration unchanged_since_ = absl::ZeroDuration();
 };
 
