@@ -34,7 +34,9 @@ function(h5serve_add_isa_kernels target)
   foreach(isa IN ITEMS x86_64_v2 x86_64_v3 x86_64_v4)
     string(REPLACE "x86_64_v" "x86-64-v" march ${isa})
     add_library(${target}_${isa} OBJECT ${ARGN})
-    target_compile_options(${target}_${isa} PRIVATE -march=${march} -O3)
+    # Contraction is off in ISO mode, and errno keeps square roots scalar.
+    target_compile_options(${target}_${isa} PRIVATE -march=${march} -O3 -ffp-contract=fast
+                                                    -fno-math-errno)
     if(isa STREQUAL "x86_64_v4")
       target_compile_options(${target}_${isa} PRIVATE -mprefer-vector-width=512)
     endif()

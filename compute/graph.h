@@ -1,6 +1,7 @@
 // A graph of ops: what is to be computed, before it is compiled to a Program.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,7 +47,9 @@ class Graph {
   Value Input(DType dtype, const Shape& shape);
   // Adds a constant; numeric types are converted to their GraphDType.
   Value Constant(const Tensor& tensor);
-  // Adds a node and gives its outputs, all invalid on error.
+  // Adds a node and gives its outputs, all invalid on error. An op whose outputs
+  // follow from constants (and known shapes) is run at once and adds constants
+  // instead, unless they exceed the fold limit.
   std::vector<Value> Add(std::shared_ptr<const Op> op, std::vector<Value> inputs);
   // The same for an op with one output.
   Value Add1(std::shared_ptr<const Op> op, std::vector<Value> inputs);
@@ -55,7 +58,8 @@ class Graph {
   const Shape& shape(Value value) const;
   int rank(Value value) const { return shape(value).rank(); }
   DType dtype(Value value) const;
-  // The tensor where the value is known before any request, otherwise null.
+  // The tensor where the value is known before any request, otherwise null. The
+  // pointer stays valid while the graph is only added to.
   const Tensor* constant(Value value) const;
 
   // First error since the last ClearStatus.
@@ -64,20 +68,29 @@ class Graph {
   // Records an error (the first one counts) and gives the invalid value.
   Value Fail(absl::Status status);
 
+  // Largest number of elements of an output to compute while building.
+  void set_fold_limit(int64_t elements) { fold_limit_ = elements; }
+
   // Label of the nodes added from now on.
   void set_label(std::string label) { label_ = std::move(label); }
   const std::string& label() const { return label_; }
 
   const std::vector<Node>& nodes() const { return nodes_; }
-  const std::vector<ValueInfo>& values() const { return values_; }
+  const std::deque<ValueInfo>& values() const { return values_; }
   const std::vector<Value>& inputs() const { return inputs_; }
 
  private:
+  Value NewValue(ValueInfo info);
+  bool Fold(const Op& op, const std::vector<Value>& inputs, const std::vector<ValueType>& types,
+            std::vector<Value>* outputs);
+
   std::vector<Node> nodes_;
-  std::vector<ValueInfo> values_;
+  // A deque: constant() hands out pointers that must outlive later additions.
+  std::deque<ValueInfo> values_;
   std::vector<Value> inputs_;
   absl::Status status_;
   std::string label_;
+  int64_t fold_limit_ = int64_t{1} << 20;
 };
 
 }  // namespace h5serve::compute

@@ -88,12 +88,13 @@ class RunContext {
     return static_cast<T*>(scratch_);
   }
   // Calls body for ranges of [0, n); in one piece when there is one thread.
-  void ParallelFor(int64_t n, int64_t grain,
-                   const std::function<void(int64_t, int64_t)>& body) const {
+  template <typename Body>
+  void ParallelFor(int64_t n, int64_t grain, const Body& body) const {
     if (parallelism_ == nullptr || n <= grain) {
-      if (n > 0) body(0, n);
+      if (n > 0) body(int64_t{0}, n);
     } else {
-      parallelism_->For(n, grain, body);
+      // By reference: a function object of many captures would be allocated.
+      parallelism_->For(n, grain, std::ref(body));
     }
   }
   const Parallelism* parallelism() const { return parallelism_; }
