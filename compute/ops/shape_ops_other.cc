@@ -14,7 +14,6 @@ class ShapeOfOp : public Op, public PartialOp {
  public:
   std::string_view name() const override { return "ShapeOf"; }
   bool ReadsOnlyShape(int input) const override { return true; }
-  bool ReadsOnlyShape(int input) const override { return true; }
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     return std::vector<ValueType>{{DType::kInt64, Shape{context.shape(0).rank()}}};

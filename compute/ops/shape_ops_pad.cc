@@ -281,7 +281,6 @@ class BroadcastLikeOp : public Op {
  public:
   std::string_view name() const override { return "BroadcastLike"; }
   bool ReadsOnlyShape(int input) const override { return input == 1; }
-  bool ReadsOnlyShape(int input) const override { return input == 1; }
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     absl::StatusOr<Shape> shape = BroadcastShape(context.shape(0), context.shape(1));
     if (!shape.ok()) return shape.status();

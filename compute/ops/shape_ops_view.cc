@@ -169,7 +169,6 @@ class UnmergeLeadingOp : public ViewOp {
   explicit UnmergeLeadingOp(int axes) : axes_(axes) {}
   std::string_view name() const override { return "UnmergeLeading"; }
   bool ReadsOnlyShape(int input) const override { return input == 1; }
-  bool ReadsOnlyShape(int input) const override { return input == 1; }
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     const Shape& from = context.shape(0);
     const Shape& like = context.shape(1);
