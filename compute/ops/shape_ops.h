@@ -45,6 +45,9 @@ Value Slice(Graph& graph, Value x, std::vector<SliceItem> items);
 // Elements [begin, end) of one axis; negative end counts from the end; nullopt: to the end.
 Value SliceAxis(Graph& graph, Value x, int64_t axis, std::optional<int64_t> begin,
                 std::optional<int64_t> end, int64_t step = 1);
+// The same with bounds from int64 scalars known when the shapes are; an invalid
+// bound is absent.
+Value SliceAxisBy(Graph& graph, Value x, int64_t axis, Value begin, Value end, int64_t step = 1);
 Value Reverse(Graph& graph, Value x, int64_t axis);
 // A start that is itself a value (int64 vector, one per axis) and fixed sizes
 // (-1: to the end); starts are clamped so that the slice fits.

@@ -125,6 +125,56 @@ class SliceOp : public Op, public PartialOp {
   std::vector<SliceItem> items_;
 };
 
+// Input 1, 2: begin and end, as far as they are there.
+class SliceByOp : public Op {
+ public:
+  SliceByOp(int axis, bool begin, int64_t step) : axis_(axis), begin_(begin), step_(step) {}
+  std::string_view name() const override { return "SliceBy"; }
+
+  absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
+    Shape shape = context.shape(0);
+    SliceItem item{Kind::kRange, std::nullopt, std::nullopt, step_};
+    bool known = true;
+    for (int i = 1; i < context.size(); ++i) {
+      if (context.dtype(i) != DType::kInt64 || context.shape(i).rank() != 0) {
+        return absl::InvalidArgumentError("bounds of a slice must be integers");
+      }
+      const Tensor* bound = context.constant(i);
+      known = known && bound != nullptr;
+      if (bound != nullptr) Bound(i, &item) = *bound->data<int64_t>();
+    }
+    const int64_t size = shape[axis_];
+    shape[axis_] = known && size != kUnknown ? Resolve(item, size).count : kUnknown;
+    return std::vector<ValueType>{{context.dtype(0), shape}};
+  }
+
+  absl::Status Run(const RunContext& context) const override {
+    const TensorView& in = context.input(0);
+    const TensorView& out = context.output(0);
+    SliceItem item{Kind::kRange, std::nullopt, std::nullopt, step_};
+    for (int i = 1; i < context.num_inputs(); ++i) {
+      Bound(i, &item) = *context.input(i).as<int64_t>();
+    }
+    const Extent extent = Resolve(item, in.shape[axis_]);
+    const int64_t inner = Product(in.shape, axis_ + 1, in.shape.rank());
+    const int64_t stride = extent.count > 1 ? step_ * inner : 0;
+    CopyStrided(context, in.dtype, in.data, extent.begin * inner,
+                {{Product(in.shape, 0, axis_), in.shape[axis_] * inner},
+                 {extent.count, stride},
+                 {inner, 1}},
+                out.data);
+    return absl::OkStatus();
+  }
+
+ private:
+  std::optional<int64_t>& Bound(int input, SliceItem* item) const {
+    return input == 1 && begin_ ? item->start : item->stop;
+  }
+  int axis_;
+  bool begin_;  // input 1 is the begin
+  int64_t step_;
+};
+
 class DynamicSliceOp : public Op {
  public:
   explicit DynamicSliceOp(std::vector<int64_t> sizes) : sizes_(std::move(sizes)) {}
@@ -246,6 +296,20 @@ Value SliceAxis(Graph& graph, Value x, int64_t axis, std::optional<int64_t> begi
   std::vector<SliceItem> items(static_cast<size_t>(*normal) + 1);
   items.back() = SliceItem{Kind::kRange, begin, end, step};
   return Slice(graph, x, std::move(items));
+}
+
+Value SliceAxisBy(Graph& graph, Value x, int64_t axis, Value begin, Value end, int64_t step) {
+  if (!x.valid()) return x;
+  const std::optional<int> normal = NormalizeAxis(axis, graph.rank(x));
+  if (!normal || step == 0 || step == INT64_MIN) {
+    return graph.Fail(absl::InvalidArgumentError(
+        fmt::format("cannot slice axis {} of {}", axis, graph.shape(x).ToString())));
+  }
+  std::vector<Value> inputs = {x};
+  if (begin.valid()) inputs.push_back(begin);
+  if (end.valid()) inputs.push_back(end);
+  return graph.Add1(std::make_shared<SliceByOp>(*normal, begin.valid(), step),
+                    std::move(inputs));
 }
 
 Value Reverse(Graph& graph, Value x, int64_t axis) {

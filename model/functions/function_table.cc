@@ -173,8 +173,11 @@ bool IsPlainModule(std::string_view module) {
   return std::find(kModules.begin(), kModules.end(), module) != kModules.end();
 }
 
+std::optional<Found> Find(FunctionNamespace name_space, std::string_view symbol);
+
 std::optional<Found> FindTensorflow(std::string_view symbol) {
   symbol = StripPrefix(StripPrefix(symbol, "tensorflow."), "tf.");
+  if (auto found = FindAlias(FunctionNamespace::kTensorflow, symbol)) return found;
   for (std::string_view keras : {"keras.backend.", "compat.v1.keras.backend."}) {
     const std::string_view rest = StripPrefix(symbol, keras);
     if (rest.size() < symbol.size()) {
@@ -184,9 +187,8 @@ std::optional<Found> FindTensorflow(std::string_view symbol) {
   }
   for (std::string_view keras : {"keras.activations.", "keras.ops.", "keras.layers."}) {
     const std::string_view rest = StripPrefix(symbol, keras);
-    if (rest.size() < symbol.size()) return FindCanonical(FunctionNamespace::kKerasOps, rest);
+    if (rest.size() < symbol.size()) return Find(FunctionNamespace::kKerasOps, rest);
   }
-  if (auto found = FindAlias(FunctionNamespace::kTensorflow, symbol)) return found;
   const size_t dot = symbol.rfind('.');
   if (dot == std::string_view::npos || !IsPlainModule(symbol.substr(0, dot))) return std::nullopt;
   return FindAlias(FunctionNamespace::kTensorflow, symbol.substr(dot + 1));
@@ -212,6 +214,7 @@ std::optional<Found> Find(FunctionNamespace name_space, std::string_view symbol)
       return FindCanonical(name_space, symbol);
     case FunctionNamespace::kKerasOps: {
       symbol = StripPrefix(StripPrefix(symbol, "keras."), "ops.");
+      if (auto found = FindCanonical(name_space, symbol)) return found;
       const size_t dot = symbol.rfind('.');
       if (dot != std::string_view::npos) {
         constexpr std::array<std::string_view, 6> kModules = {"numpy", "nn",     "math",
