@@ -4,11 +4,9 @@
 
 #include <optional>
 
+#include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
-
-// In functions/operation_layers.cc.
-LowerFunction FindOperationLowering(const Layer& layer);
 
 namespace {
 

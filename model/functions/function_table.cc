@@ -235,6 +235,7 @@ class Binder {
  public:
   Binder(std::string_view symbol, const Found& found)
       : symbol_(symbol),
+        node_(found.name_space == FunctionNamespace::kTensorflowNode),
         signature_(ParseSignature(found.parameters)),
         canonical_(found.parameters == found.function->parameters
                        ? Signature{}
@@ -262,7 +263,9 @@ class Binder {
     for (const auto& [name, argument] : kwargs) {
       const Parameter* parameter = FindKeyword(name);
       if (parameter == nullptr) {
-        if (argument.is_null()) continue;
+        // Names of ops, and what TensorFlow notes for itself: types and hints.
+        const bool note = node_ && (name[0] == '_' || name[0] == 'T');
+        if (argument.is_null() || name == "name" || note) continue;
         return absl::UnimplementedError(fmt::format("{}: unsupported argument: {}", symbol_, name));
       }
       // A None adds nothing to what is already there.
@@ -312,6 +315,7 @@ class Binder {
   }
 
   std::string_view symbol_;
+  bool node_;
   Signature signature_;
   Signature canonical_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "model/functions/operation_layers.h"
 #include "model/layers/layer_functions.h"
 #include "model/lowering.h"
 
