@@ -31,7 +31,7 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-using NamedTensors = std::vector<std::pair<std::string, compute::Tensor>>;
+using NamedTensors = std::vector<model::NamedTensor>;
 
 // What exceptions.txt says of a case.
 struct Expectation {
@@ -116,11 +116,11 @@ absl::StatusOr<std::vector<compute::Tensor>> InputsOf(const NamedTensors& arrays
   std::vector<compute::Tensor> inputs;
   for (size_t i = 0; i < arrays.size(); ++i) {
     const compute::DType dtype = signature.inputs[i].dtype;
-    if (arrays[i].second.dtype() == dtype) {
-      inputs.push_back(arrays[i].second);
+    if (arrays[i].tensor.dtype() == dtype) {
+      inputs.push_back(arrays[i].tensor);
       continue;
     }
-    auto cast = compute::Cast(arrays[i].second, dtype);
+    auto cast = compute::Cast(arrays[i].tensor, dtype);
     if (!cast.ok()) return cast.status();
     inputs.push_back(*std::move(cast));
   }
@@ -154,7 +154,7 @@ Outcome RunCase(const std::filesystem::path& model_path, double tolerance) {
     return {fmt::format("{} outputs, expected {}", outputs.size(), expected->size()), {}};
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    std::string why = Compare((*expected)[i].first, outputs[i], (*expected)[i].second, tolerance);
+    std::string why = Compare((*expected)[i].name, outputs[i], (*expected)[i].tensor, tolerance);
     if (!why.empty()) return {std::move(why), {}};
   }
   return {};
