@@ -1,0 +1,42 @@
+// Copies between a tensor and the same elements in another order of axes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "compute/shape.h"
+
+namespace h5serve::compute::ops {
+
+// Sizes by label; kUnknown where not known.
+using LabelSizes = std::map<int, int64_t>;
+
+// Adds the sizes of an operand's axes; an axis of 1 stretches to the size that
+// another axis of the same label has. False when two sizes contradict.
+bool AddSizes(const std::vector<int>& labels, const Shape& shape, LabelSizes* sizes);
+
+// Three groups of axes in the order in which they are walked, the first slowest,
+// with their steps in some tensor.
+struct LoopNest {
+  std::array<int64_t, 3> groups = {1, 1, 1};  // product of the sizes
+  std::vector<int64_t> sizes;
+  std::vector<int64_t> strides;
+  int first_group_axes = 0;
+
+  // True when the walk is over consecutive elements.
+  bool IsContiguous() const;
+  // Copies the elements of the batches [begin, end) of the first group to `to`.
+  void Gather(const float* from, int64_t begin, int64_t end, float* to) const;
+  // The inverse, for all: element i of `from` to its place in `to`.
+  void Scatter(const float* from, float* to) const;
+};
+
+// The walk over the labels of `groups` in a tensor with these labels and shape.
+// A label the tensor does not have, or has with size 1, stands still; one it has
+// twice walks its diagonal.
+LoopNest MakeLoops(const std::array<std::vector<int>, 3>& groups, const LabelSizes& sizes,
+                   const std::vector<int>& labels, const Shape& shape);
+
+}  // namespace h5serve::compute::ops
