@@ -22,7 +22,8 @@ float InverseErf(float value) {
   double x = copysign(sqrt(sqrt(h * h - l / a) - h), y);
   for (int i = 0; i < 3; ++i) {
     // Far out the complement keeps the digits.
-    const double error = fabs(y) < 0.5 ? erf(x) - y : copysign((1 - fabs(y)) - erfc(fabs(x)), y);
+    const double beyond = (1 - fabs(y)) - erfc(fabs(x));
+    const double error = fabs(y) < 0.5 ? erf(x) - y : y < 0 ? -beyond : beyond;
     const double step = error / (1.12837916709551257390 * exp(-x * x));
     x -= step / (1 + x * step);
   }
