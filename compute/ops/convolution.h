@@ -28,16 +28,23 @@ Value Conv(Graph& graph, Value x, Value kernel, Value bias, const ConvAttributes
 Value DepthwiseConv(Graph& graph, Value x, Value kernel, Value bias,
                     const ConvAttributes& attributes);
 
-// Adjoint of Conv: kernel (spatial…, out, in). `output_spatial` gives the output
-// sizes (kUnknown: by Keras' rule from padding, strides and output_padding) and
-// `before` the rows cut off at the start of the full result:
+// Adjoint of Conv: kernel (spatial…, out, in).
 // y[o] = sum over i, t with o = i·stride + t·dilation - before of x[i] k[t].
+//
+// The output size is output_spatial, or, where that is empty or kUnknown, Keras'
+// rule; with reach = (size - 1)·dilation + 1:
+//   without output_padding: in·stride (same), in·stride + max(reach - stride, 0) (valid);
+//   with it: (in - 1)·stride + reach + output_padding, minus 2·floor(reach / 2) (same).
+// The cells `before` that are cut off at the start are 0 (valid) or, as the
+// gradient of TensorFlow's "same" convolution from the output to the input,
+// floor(max((in - 1)·stride + reach - out, 0) / 2) (same), unless given.
 struct ConvTransposeAttributes {
   std::vector<int64_t> strides;
   std::vector<int64_t> dilations;
-  bool same = false;                     // else valid
-  std::vector<int64_t> output_padding;   // empty: Keras' default rule
-  std::vector<int64_t> output_spatial;   // empty: by rule
+  bool same = false;                    // else valid
+  std::vector<int64_t> output_padding;  // empty: Keras' default rule
+  std::vector<int64_t> output_spatial;  // empty: by rule
+  std::vector<int64_t> before;          // empty: by rule; Theano's "same" is floor(size / 2)
 };
 Value ConvTranspose(Graph& graph, Value x, Value kernel, Value bias,
                     const ConvTransposeAttributes& attributes);
@@ -54,7 +61,7 @@ struct PoolAttributes {
   PoolKind kind = PoolKind::kMax;
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
-  bool same = false;  // TensorFlow's rule
+  bool same = false;                              // TensorFlow's rule
   std::vector<std::pair<int64_t, int64_t>> pads;  // explicit instead; empty: none
   // Average only: padded cells count as zeros (Theano) or not at all.
   bool count_padding = false;
@@ -66,12 +73,21 @@ Value Pool(Graph& graph, Value x, const PoolAttributes& attributes);
 // Window i of an axis is [floor(i·n/o), ceil((i+1)·n/o)).
 Value AdaptivePool(Graph& graph, Value x, PoolKind kind, const std::vector<int64_t>& output_size);
 
-enum class ResizeMethod { kNearest, kBilinear, kBicubic, kLanczos3, kLanczos5, kArea, kGaussian, kMitchell };
+enum class ResizeMethod {
+  kNearest,
+  kBilinear,
+  kBicubic,
+  kLanczos3,
+  kLanczos5,
+  kArea,
+  kGaussian,
+  kMitchell
+};
 struct ResizeAttributes {
   ResizeMethod method = ResizeMethod::kBilinear;
-  std::vector<int64_t> size;      // new spatial sizes (1 to 3 dimensions), or empty
-  std::vector<int64_t> scale;     // or integer factors
-  bool half_pixel_centers = true; // false: source = destination · in/out (TensorFlow 1)
+  std::vector<int64_t> size;       // new spatial sizes (1 to 3 dimensions), or empty
+  std::vector<int64_t> scale;      // or integer factors
+  bool half_pixel_centers = true;  // false: source = destination · in/out (TensorFlow 1)
   bool align_corners = false;
   bool antialias = false;
   // How places outside the image weigh in (bicubic, lanczos): true renormalises the
