@@ -283,8 +283,8 @@ struct Batcher::State : std::enable_shared_from_this<Batcher::State> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void Work();
   void Compute(Queue* queue, std::vector<Segment> batch, BatchTrigger trigger);
-  void Deliver(Queue* queue, const Segment& segment, absl::StatusOr<std::vector<Tensor>> result,
-               absl::Time started, absl::Duration computed, int64_t batch_rows);
+  void Deliver(const Segment& segment, absl::StatusOr<std::vector<Tensor>> result,
+               RequestTiming timing);
   void Complete(int64_t requests);
   void Drop(Queue* queue, std::vector<Dropped> dropped);
   void DropWaiting();
@@ -575,15 +575,14 @@ void Batcher::State::Compute(Queue* queue, std::vector<Segment> batch, BatchTrig
     listener->OnBatch(queue->model, rows, static_cast<int>(batch.size()), trigger, computed);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
-    Deliver(queue, batch[i], std::move(results[i]), started, computed, rows);
+    Deliver(batch[i], std::move(results[i]),
+            RequestTiming{started - batch[i].pending->enqueued, computed, rows, i == 0});
   }
 }
 
-void Batcher::State::Deliver(Queue* queue, const Segment& segment,
-                             absl::StatusOr<std::vector<Tensor>> result, absl::Time started,
-                             absl::Duration computed, int64_t batch_rows) {
+void Batcher::State::Deliver(const Segment& segment, absl::StatusOr<std::vector<Tensor>> result,
+                             RequestTiming timing) {
   Pending* const pending = segment.pending.get();
-  RequestTiming timing{started - pending->enqueued, computed, batch_rows};
   if (segment.whole()) {
     Finish(pending, std::move(result), timing);
     Complete(1);
@@ -644,7 +643,7 @@ void Batcher::State::Drop(Queue* queue, std::vector<Dropped> dropped) {
   for (const Dropped& drop : dropped) {
     if (listener != nullptr) listener->OnDropped(queue->model, drop.reason);
     Finish(drop.pending.get(), DropStatus(drop.reason),
-           RequestTiming{now - drop.pending->enqueued, absl::ZeroDuration(), 0});
+           RequestTiming{now - drop.pending->enqueued, absl::ZeroDuration(), 0, false});
   }
   Complete(static_cast<int64_t>(dropped.size()));
 }

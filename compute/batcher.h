@@ -21,6 +21,7 @@ struct RequestTiming {
   absl::Duration queued;
   absl::Duration computed;
   int64_t batch_rows = 0;
+  bool leads_batch = false;  // true for exactly one request of each batch
 };
 
 // One request for a queue.

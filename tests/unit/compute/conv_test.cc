@@ -1,7 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "compute/ops/convolution.h"
@@ -156,10 +155,10 @@ TEST(ConvTest, JoinsTiles) {
     std::vector<int64_t> out, before;
     for (int i = 0; i < c.spatial; ++i) {
       out.push_back((c.x[1 + i] + s.stride - 1) / s.stride);
-      before.push_back(
-          std::max<int64_t>(
-              (out[i] - 1) * s.stride + (c.kernel[i] - 1) * s.dilation + 1 - c.x[1 + i], 0) /
-          2);
+      before.push_back(std::max<int64_t>((out[i] - 1) * s.stride +
+                                             (c.kernel[i] - 1) * s.dilation + 1 - c.x[1 + i],
+                                         0) /
+                       2);
     }
     c.window = {ToTriple(out, 1), ToTriple(c.attributes.strides, 1),
                 ToTriple(c.attributes.dilations, 1), ToTriple(before, 0)};
@@ -244,8 +243,7 @@ TEST(DepthwiseConvTest, AppliesActivations) {
   for (const Function& function :
        {Function{ops::UnaryKind::kRelu, 0, 0, [](double x) { return std::max(x, 0.0); }},
         Function{ops::UnaryKind::kClip, 0, 6, [](double x) { return std::clamp(x, 0.0, 6.0); }},
-        Function{ops::UnaryKind::kSigmoid, 0, 0,
-                 [](double x) { return 1 / (1 + std::exp(-x)); }}}) {
+        Function{ops::UnaryKind::kSigmoid, 0, 0, [](double x) { return 1 / (1 + std::exp(-x)); }}}) {
     ConvCase c;
     c.x = Shape{2, 7, 9, 19};
     c.kernel = Shape{3, 3, 1, 19};
@@ -273,8 +271,9 @@ TEST(DepthwiseConvTest, AppliesActivations) {
 absl::Status InferStatus(const Shape& x, const Shape& kernel, const ops::ConvAttributes& attributes,
                          Shape* y = nullptr) {
   Graph graph;
-  const Value value = ops::Conv(graph, graph.Input(DType::kFloat32, x),
-                                graph.Input(DType::kFloat32, kernel), Value(), attributes);
+  const Value value =
+      ops::Conv(graph, graph.Input(DType::kFloat32, x), graph.Input(DType::kFloat32, kernel),
+                Value(), attributes);
   if (y != nullptr) *y = graph.shape(value);
   return graph.status();
 }
@@ -294,9 +293,9 @@ TEST(ConvTest, RefusesWindowLargerThanInput) {
 TEST(ConvTest, RefusesWhatDoesNotFit) {
   const Shape x{1, 9, 9, 4};
   ops::ConvAttributes attributes;
-  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 3, 8}, attributes).ok());  // channels
-  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 4, 0}, attributes).ok());  // empty kernel
-  EXPECT_FALSE(InferStatus(x, Shape{3, 4, 8}, attributes).ok());     // rank
+  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 3, 8}, attributes).ok());   // channels
+  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 4, 0}, attributes).ok());   // empty kernel
+  EXPECT_FALSE(InferStatus(x, Shape{3, 4, 8}, attributes).ok());      // rank
   EXPECT_FALSE(InferStatus(Shape{1, 4}, Shape{4, 8}, attributes).ok());
   attributes.groups = 2;
   EXPECT_FALSE(InferStatus(x, Shape{3, 3, 2, 7}, attributes).ok());  // outputs per group

@@ -1,7 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "compute/ops/convolution.h"
@@ -103,9 +102,9 @@ TEST(ConvTransposeTest, MatchesTheDefinition) {
   int ran = 0;
   for (int i = 0; i < 400; ++i) {
     const TransposeCase c = RandomTranspose(random);
-    SCOPED_TRACE("x " + c.x.ToString() + " kernel " + c.kernel.ToString() + " y " + c.y.ToString() +
-                 " strides " + Shape(c.attributes.strides).ToString() + " dilations " +
-                 Shape(c.attributes.dilations).ToString());
+    SCOPED_TRACE("x " + c.x.ToString() + " kernel " + c.kernel.ToString() + " y " +
+                 c.y.ToString() + " strides " + Shape(c.attributes.strides).ToString() +
+                 " dilations " + Shape(c.attributes.dilations).ToString());
     std::vector<Tensor> tensors = {RandomTensor(random, c.x), RandomTensor(random, c.kernel),
                                    RandomTensor(random, Shape{c.kernel.dim(-2)})};
     const bool exists = std::all_of(c.y.begin(), c.y.end(), [](int64_t n) { return n > 0; });
@@ -170,9 +169,9 @@ TEST(ConvTransposeTest, KeepsUnknownDimensions) {
   ops::ConvTransposeAttributes attributes;
   attributes.strides = {2, 2};
   attributes.same = true;
-  const Value y =
-      ops::ConvTranspose(graph, graph.Input(DType::kFloat32, Shape{kUnknown, kUnknown, 5, 2}),
-                         graph.Input(DType::kFloat32, Shape{3, 3, 4, 2}), Value(), attributes);
+  const Value y = ops::ConvTranspose(
+      graph, graph.Input(DType::kFloat32, Shape{kUnknown, kUnknown, 5, 2}),
+      graph.Input(DType::kFloat32, Shape{3, 3, 4, 2}), Value(), attributes);
   EXPECT_EQ(graph.shape(y), (Shape{kUnknown, kUnknown, 10, 4}));
 }
 
@@ -214,7 +213,8 @@ TEST(LocallyConnectedTest, MatchesTheDefinition) {
             for (int a = 0; a < 3; ++a) p[a] = o[a] * ToTriple(strides, 1)[a] + t[a];
             for (int64_t c = 0; c < channels; ++c, ++row) {
               sum += static_cast<double>(
-                         tensors[0].data<float>()[(image * in[0] * in[1] * in[2] + PlaceOf(p, in)) *
+                         tensors[0].data<float>()[(image * in[0] * in[1] * in[2] +
+                                                   PlaceOf(p, in)) *
                                                       channels +
                                                   c]) *
                      tensors[1].data<float>()[row * filters + f];

@@ -16,7 +16,8 @@ class BackwardParallelism : public Parallelism {
   explicit BackwardParallelism(int threads) : threads_(threads) {}
   void For(int64_t n, int64_t grain,
            const std::function<void(int64_t, int64_t)>& body) const override {
-    const int64_t pieces = std::clamp<int64_t>(n / std::max<int64_t>(grain, 1), 1, threads_);
+    const int64_t pieces =
+        std::clamp<int64_t>(n / std::max<int64_t>(grain, 1), 1, threads_);
     for (int64_t i = pieces; i-- > 0;) {
       const int64_t begin = i * n / pieces;
       const int64_t end = (i + 1) * n / pieces;
@@ -65,8 +66,7 @@ absl::StatusOr<std::vector<Tensor>> RunOp(const OpBuilder& build,
                                           const RunOptions& options) {
   Graph graph;
   std::vector<Value> values;
-  for (const Tensor& tensor : tensors)
-    values.push_back(graph.Input(tensor.dtype(), tensor.shape()));
+  for (const Tensor& tensor : tensors) values.push_back(graph.Input(tensor.dtype(), tensor.shape()));
   build(graph, values);
   if (!graph.status().ok()) return graph.status();
   const Graph::Node& node = graph.nodes().back();
@@ -108,8 +108,9 @@ absl::StatusOr<std::vector<Tensor>> RunOp(const OpBuilder& build,
   }
   GuardedMemory scratch(op->ScratchBytes(types));
   const BackwardParallelism parallelism(options.threads);
-  const absl::Status status = op->Run(
-      RunContext(inputs, outputs, scratch.data(), options.threads > 1 ? &parallelism : nullptr));
+  const absl::Status status =
+      op->Run(RunContext(inputs, outputs, scratch.data(),
+                         options.threads > 1 ? &parallelism : nullptr));
   if (!status.ok()) return status;
   if (!scratch.intact()) return absl::InternalError("scratch memory was exceeded");
   return results;

@@ -15,8 +15,8 @@ using ::testing::HasSubstr;
 // The mean or maximum over the cells of each window, whose first and last cell
 // `range` gives for an output and an axis. A divisor of 0 is the number of cells.
 template <typename F>
-std::vector<double> ReferencePool(const Tensor& x, const Triple& out, bool average, int64_t divisor,
-                                  F range) {
+std::vector<double> ReferencePool(const Tensor& x, const Triple& out, bool average,
+                                  int64_t divisor, F range) {
   const Triple in = SpatialOf(x.shape(), 1, 1);
   const int64_t channels = x.shape().back();
   std::vector<double> y;
@@ -79,12 +79,12 @@ TEST(PoolTest, MatchesTheDefinition) {
     const Triple sizes = ToTriple(attributes.sizes, 1);
     const Triple strides = ToTriple(attributes.strides, 1);
     const Triple first = ToTriple(before, 0);
-    const std::vector<double> expected =
-        ReferencePool(input, ToTriple(out, 1), attributes.kind == ops::PoolKind::kAverage,
-                      attributes.count_padding ? window : 0, [&](int axis, int64_t o) {
-                        const int64_t begin = o * strides[axis] - first[axis];
-                        return std::pair(begin, begin + sizes[axis]);
-                      });
+    const std::vector<double> expected = ReferencePool(
+        input, ToTriple(out, 1), attributes.kind == ops::PoolKind::kAverage,
+        attributes.count_padding ? window : 0, [&](int axis, int64_t o) {
+          const int64_t begin = o * strides[axis] - first[axis];
+          return std::pair(begin, begin + sizes[axis]);
+        });
     for (int threads : {1, 3}) {
       const absl::StatusOr<std::vector<Tensor>> y = RunOp(
           [&](Graph& graph, const std::vector<Value>& v) {
