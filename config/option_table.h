@@ -13,7 +13,7 @@
 namespace h5serve::config {
 
 // One option. Its name is the key of the file ("batching.max_batch_size" is
-// the member max_batch_size of the object batching); `--batching.max-batch-size`
+// the member max_batch_size of the object batching); `--batching-max-batch-size`
 // and `H5SERVE_BATCHING_MAX_BATCH_SIZE` follow from it.
 struct OptionRow {
   std::string_view name;
@@ -35,7 +35,7 @@ const OptionRow* FindOption(std::string_view name);
 // the nearest option when there is none.
 absl::Status SetOption(Options* options, std::string_view name, std::string_view text);
 
-// "--batching.max-batch-size" and "H5SERVE_BATCHING_MAX_BATCH_SIZE".
+// "--batching-max-batch-size" and "H5SERVE_BATCHING_MAX_BATCH_SIZE".
 std::string FlagName(const OptionRow& row);
 std::string VariableName(const OptionRow& row);
 

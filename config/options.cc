@@ -444,7 +444,7 @@ absl::Status SetOption(Options* options, std::string_view name, std::string_view
 
 std::string FlagName(const OptionRow& row) {
   std::string text = "--" + std::string(row.name == "http.listen" ? "http" : row.name);
-  std::replace(text.begin(), text.end(), '_', '-');
+  for (char& c : text) c = c == '_' || c == '.' ? '-' : c;
   return text;
 }
 

@@ -1,166 +1,176 @@
-// Activation functions by every name Keras ever gave them.
+#include "model/layers/activation.h"
+
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
+#include <limits>
+#include <optional>
 
 #include "compute/ops/elementwise.h"
 #include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
 #include "model/dialect/class_names.h"
-#include "model/layers/layer_functions.h"
-#include "model/layers/layer_support.h"
-#include "model/lower_model.h"
 
 namespace h5serve::model {
-
-namespace ops = compute::ops;
-using ops::CellActivation;
-using ops::UnaryKind;
-
 namespace {
 
-struct Named {
+namespace ops = compute::ops;
+using compute::Value;
+using ops::UnaryKind;
+
+// An element function with its parameters.
+struct Element {
   std::string_view name;
   UnaryKind kind;
-  float p = 0, q = 0;
+  float p = 0;
+  float q = 0;
 };
 
-// Element-wise functions; hard_sigmoid depends on the writer and stands apart.
-constexpr auto kElementwise = std::to_array<Named>({
-    {"linear", UnaryKind::kIdentity},
-    {"identity", UnaryKind::kIdentity},
-    {"relu", UnaryKind::kRelu},
-    {"relu6", UnaryKind::kClip, 0, 6},
-    {"leaky_relu", UnaryKind::kLeakyRelu, 0.2f},
-    {"elu", UnaryKind::kElu, 1},
-    {"selu", UnaryKind::kSelu},
+// Defaults are those of keras.activations (leaky_relu's slope differs from the
+// LeakyReLU layer's).
+constexpr auto kElements = std::to_array<Element>({
     {"celu", UnaryKind::kCelu, 1},
+    {"elu", UnaryKind::kElu, 1},
+    {"exponential", UnaryKind::kExp},
+    {"exp", UnaryKind::kExp},
     {"gelu", UnaryKind::kGelu},
     {"gelu_new", UnaryKind::kGeluTanh},
-    {"sigmoid", UnaryKind::kSigmoid},
-    {"log_sigmoid", UnaryKind::kLogSigmoid},
+    {"hard_shrink", UnaryKind::kHardShrink, 0.5f},
     {"hard_silu", UnaryKind::kHardSilu},
     {"hard_swish", UnaryKind::kHardSilu},
-    {"tanh", UnaryKind::kTanh},
     {"hard_tanh", UnaryKind::kHardTanh},
-    {"tanh_shrink", UnaryKind::kTanhShrink},
+    {"identity", UnaryKind::kIdentity},
+    {"leaky_relu", UnaryKind::kLeakyRelu, 0.2f},
+    {"linear", UnaryKind::kIdentity},
+    {"log_sigmoid", UnaryKind::kLogSigmoid},
+    {"mish", UnaryKind::kMish},
+    {"relu", UnaryKind::kRelu},
+    {"relu6", UnaryKind::kClip, 0, 6},
+    {"selu", UnaryKind::kSelu},
+    {"sigmoid", UnaryKind::kSigmoid},
+    {"silu", UnaryKind::kSilu},
     {"soft_shrink", UnaryKind::kSoftShrink, 0.5f},
-    {"hard_shrink", UnaryKind::kHardShrink, 0.5f},
-    {"exponential", UnaryKind::kExp},
     {"softplus", UnaryKind::kSoftplus},
     {"softsign", UnaryKind::kSoftsign},
-    {"swish", UnaryKind::kSilu},
-    {"silu", UnaryKind::kSilu},
-    {"mish", UnaryKind::kMish},
-    {"squareplus", UnaryKind::kSquareplus, 4},
     {"sparse_plus", UnaryKind::kSparsePlus},
     {"sparse_sigmoid", UnaryKind::kSparseSigmoid},
+    {"squareplus", UnaryKind::kSquareplus, 4},
+    {"swish", UnaryKind::kSilu},
+    {"tanh", UnaryKind::kTanh},
+    {"tanh_shrink", UnaryKind::kTanhShrink},
 });
 
-// The name in "relu", {"class_name": "function", "config": "relu"} and
-// {"class_name": "relu"}; "" for other dicts.
-std::string_view FunctionName(const ConfigValue& activation) {
-  if (activation.is_string()) return activation.as_string();
-  if (!activation.is_dict()) return "";
-  if (activation["config"].is_string()) return activation["config"].as_string();
-  const std::string_view class_name = activation.StringOr("class_name");
-  const ConfigValue& config = activation["config"];
-  const bool bare = config.is_null() || (config.is_dict() && config.as_dict().empty());
-  return bare && FindLayerClass(ResolveClassAlias(class_name)) == nullptr ? class_name : "";
+// Keras 3 redefined hard_sigmoid: the era of the file decides.
+Element HardSigmoid(const Writer& writer) {
+  if (writer.dialect == Writer::Dialect::kKeras3) {
+    return {"hard_sigmoid", UnaryKind::kHardSigmoid, 1.0f / 6.0f, 0.5f};
+  }
+  return {"hard_sigmoid", UnaryKind::kHardSigmoid, 0.2f, 0.5f};
 }
 
-std::string_view WithoutKerasPackage(std::string_view name) {
-  for (std::string_view prefix : {"keras>", "keras.activations.", "tf.nn.", "builtins>"}) {
-    if (name.starts_with(prefix)) return name.substr(prefix.size());
-  }
-  return name;
-}
-
-std::optional<Named> FindElementwise(const LayerScope& scope, std::string_view name) {
-  if (name == "hard_sigmoid") {
-    // Keras 3 changed the slope from 0.2 to 1/6.
-    return Named{name, UnaryKind::kHardSigmoid, IsKeras3(scope) ? 1.0f / 6.0f : 0.2f, 0.5f};
-  }
-  for (const Named& row : kElementwise) {
-    if (row.name == name) return row;
+std::optional<Element> FindElement(const Writer& writer, std::string_view name) {
+  if (name == "hard_sigmoid") return HardSigmoid(writer);
+  for (const Element& element : kElements) {
+    if (element.name == name) return element;
   }
   return std::nullopt;
 }
 
-Value Softmax(const LayerScope& scope, Value x) {
-  Graph& graph = scope.graph();
-  if (graph.rank(x) == 1) {
-    return graph.Fail(absl::InvalidArgumentError("softmax of a tensor of rank 1"));
+Value Glu(compute::Graph& graph, Value x) {
+  const int64_t width = graph.shape(x).dim(-1);
+  if (width < 2 || width % 2 != 0) {
+    return graph.Fail(absl::InvalidArgumentError(
+        fmt::format("glu needs an even last dimension, got {}", graph.shape(x).ToString())));
   }
-  return ops::Softmax(graph, x, {-1});
-}
-
-Value Glu(const LayerScope& scope, Value x) {
-  Graph& graph = scope.graph();
-  const int64_t size = graph.rank(x) == 0 ? 0 : graph.shape(x).back();
-  if (size <= 0 || size % 2 != 0) {
-    return graph.Fail(
-        absl::InvalidArgumentError(fmt::format("glu cannot halve {}", graph.shape(x).ToString())));
-  }
-  const std::vector<Value> halves = ops::Split(graph, x, {size / 2, size / 2}, -1);
+  const std::vector<Value> halves = ops::Split(graph, x, {width / 2, width / 2}, -1);
   return ops::Multiply(graph, halves[0], ops::Sigmoid(graph, halves[1]));
 }
 
-void FailUnknown(const LayerScope& scope, std::string_view key, const ConfigValue& activation) {
-  scope.Fail(Code::kUnknownActivation, fmt::format("{}.{} = {} is no activation of any Keras",
-                                                   scope.path(), key, activation.ToJson(120)));
+// Functions that look along an axis.
+std::optional<Value> AxisFunction(compute::Graph& graph, std::string_view name, Value x) {
+  if (name == "softmax" || name == "softmax_v2") return ops::Softmax(graph, x, {-1});
+  if (name == "log_softmax" || name == "log_softmax_v2") return ops::LogSoftmax(graph, x, -1);
+  if (name == "sparsemax") return ops::Sparsemax(graph, x, -1);
+  if (name == "glu") return Glu(graph, x);
+  return std::nullopt;
 }
 
-// A layer or a user's own function in place of an activation.
-Value ApplyLayer(const LayerScope& scope, const ConfigValue& activation, std::string_view key,
-                 std::string class_name, const ConfigValue& config, Value x) {
-  Layer layer;
-  layer.name = std::string(key);
-  layer.class_name = class_name;
-  layer.written_class = std::move(class_name);
-  layer.json_pointer = scope.layer().json_pointer + "/config/" + std::string(key);
-  layer.config = config.is_dict() ? config : ConfigValue(ConfigValue::Dict{});
-  const LayerClass* row = FindLayerClass(layer.class_name);
-  if (scope.lowering().LowerFunctionOf(layer) == nullptr) {
-    FailUnknown(scope, key, activation);
-    return {};
+// The name in a string, "package>name", or a function object.
+std::string_view ActivationName(const ConfigValue& activation) {
+  if (activation.is_string()) {
+    std::string_view name = activation.as_string();
+    const size_t package = name.rfind('>');
+    if (package != std::string_view::npos) name.remove_prefix(package + 1);
+    return name;
   }
-  if (row != nullptr && row->weights != nullptr && !row->weights(layer, scope.writer()).empty()) {
-    scope.Fail(Code::kUnsupportedArgument, fmt::format("{}.{}: a {} with weights as activation",
-                                                       scope.path(), key, layer.class_name));
-    return {};
+  if (!activation.is_dict()) return "";
+  const ConfigValue& config = activation["config"];
+  if (config.is_string()) return config.as_string();
+  // An activation function saved as an object of its own class.
+  return "";
+}
+
+float DictFloat(const ConfigValue& config, std::initializer_list<std::string_view> keys,
+                float otherwise) {
+  for (std::string_view key : keys) {
+    const ConfigValue* value = &config[key];
+    while (value->is_list() && value->as_list().size() == 1) value = &value->as_list()[0];
+    if (value->is_number()) return static_cast<float>(value->as_float());
   }
-  CallInputs inputs;
-  inputs.args.emplace_back();
-  inputs.args[0].kind = Argument::Kind::kTensor;
-  inputs.args[0].tensor = {x, std::nullopt};
-  const std::vector<KerasTensor> outputs = scope.Apply(layer, inputs);
-  return outputs.size() == 1 ? outputs[0].value : Value{};
+  return otherwise;
+}
+
+// A layer instance as activation: only those without weights.
+std::optional<Value> LayerInstance(const LayerScope& scope, const ConfigValue& entry, Value x) {
+  compute::Graph& graph = scope.graph();
+  const std::string name = CanonicalClass(entry);
+  const ConfigValue& config = entry["config"];
+  if (name == "LeakyReLU") {
+    return ops::Unary(graph, UnaryKind::kLeakyRelu, x,
+                      DictFloat(config, {"negative_slope", "alpha"}, 0.3f));
+  }
+  if (name == "ELU") return ops::Unary(graph, UnaryKind::kElu, x, DictFloat(config, {"alpha"}, 1));
+  if (name == "ReLU") {
+    return ops::ReluGeneral(
+        graph, x, DictFloat(config, {"max_value"}, std::numeric_limits<float>::infinity()),
+        DictFloat(config, {"negative_slope"}, 0), DictFloat(config, {"threshold"}, 0));
+  }
+  if (name == "Softmax") {
+    const ConfigValue& axis = config["axis"];
+    std::vector<int64_t> axes{-1};
+    if (axis.ToInt()) axes = {*axis.ToInt()};
+    return ops::Softmax(graph, x, axes);
+  }
+  if (name == "Activation") {
+    return ApplyActivationValue(scope, "activation", config["activation"], x);
+  }
+  return std::nullopt;
+}
+
+void Unknown(const LayerScope& scope, std::string_view key, const ConfigValue& activation) {
+  scope.Fail(Code::kUnknownActivation,
+             fmt::format("{} {} of layer {} is no function of Keras", key, activation.ToJson(120),
+                         scope.path()),
+             {"map the name to an expression in custom_objects"});
 }
 
 }  // namespace
 
 Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
                            const ConfigValue& activation, Value x) {
-  Graph& graph = scope.graph();
-  if (activation.is_null() || !x.valid()) return x;
-  const std::string_view written = FunctionName(activation);
-  const std::string_view name = WithoutKerasPackage(written);
-  if (const auto row = FindElementwise(scope, name)) {
-    if (row->kind == UnaryKind::kIdentity) return x;
-    return ops::Unary(graph, row->kind, x, row->p, row->q);
+  compute::Graph& graph = scope.graph();
+  if (activation.is_null()) return x;
+  const std::string_view name = ActivationName(activation);
+  if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
+    if (element->kind == UnaryKind::kIdentity) return x;
+    return ops::Unary(graph, element->kind, x, element->p, element->q);
   }
-  if (name == "softmax" || name == "softmax_v2") return Softmax(scope, x);
-  if (name == "log_softmax") return ops::LogSoftmax(graph, x, -1);
-  if (name == "sparsemax") return ops::Sparsemax(graph, x, -1);
-  if (name == "glu") return Glu(scope, x);
-  if (!written.empty()) {
-    return ApplyLayer(scope, activation, key, std::string(written), {}, x);
+  if (const std::optional<Value> value = AxisFunction(graph, name, x)) return *value;
+  if (activation.is_dict() && activation["config"].is_dict()) {
+    if (const std::optional<Value> value = LayerInstance(scope, activation, x)) return *value;
   }
-  if (activation.is_dict() && activation["class_name"].is_string()) {
-    return ApplyLayer(scope, activation, key, CanonicalClass(activation), activation["config"], x);
-  }
-  FailUnknown(scope, key, activation);
+  Unknown(scope, key, activation);
   return {};
 }
 
@@ -168,48 +178,27 @@ Value ApplyActivation(const LayerScope& scope, std::string_view key, Value x) {
   return ApplyActivationValue(scope, key, scope.config()[key], x);
 }
 
-Value ActivateChannels(const LayerScope& scope, Value y, bool channels_first) {
-  if (!channels_first) return ApplyActivation(scope, y);
-  const ConfigValue& activation = scope.config()["activation"];
-  const bool elementwise =
-      FindElementwise(scope, WithoutKerasPackage(FunctionName(activation))).has_value();
-  if (elementwise) return ToChannelsFirst(scope.graph(), ApplyActivation(scope, y));
-  return ApplyActivation(scope, ToChannelsFirst(scope.graph(), y));
-}
-
-CellActivation CellActivationOf(const LayerScope& scope, std::string_view key,
-                                std::string_view otherwise) {
-  const ConfigValue* written = scope.config().Find(key);
-  // An explicit null is linear; an absent key has the default of its version.
-  const ConfigValue activation =
-      written == nullptr ? ConfigValue(std::string(otherwise)) : *written;
+ops::CellActivation CellActivationOf(const LayerScope& scope, std::string_view key,
+                                     std::string_view otherwise) {
+  const ConfigValue* stored = scope.config().Find(key);
+  const ConfigValue activation = stored == nullptr ? ConfigValue(std::string(otherwise)) : *stored;
   if (activation.is_null()) return {UnaryKind::kIdentity, 0, 0, false};
-  const std::string_view name = WithoutKerasPackage(FunctionName(activation));
-  if (const auto row = FindElementwise(scope, name)) return {row->kind, row->p, row->q, false};
-  if (name == "softmax" || name == "softmax_v2") return {UnaryKind::kIdentity, 0, 0, true};
-  const ConfigValue& config = activation["config"];
-  if (activation.StringOr("class_name") == "LeakyReLU") {
-    const ConfigValue& slope = config[IsKeras3(scope) ? "negative_slope" : "alpha"];
-    return {UnaryKind::kLeakyRelu, slope.is_number() ? static_cast<float>(slope.as_float()) : 0.3f,
-            0, false};
+  const std::string_view name = ActivationName(activation);
+  if (name == "softmax") return {UnaryKind::kIdentity, 0, 0, true};
+  if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
+    return {element->kind, element->p, element->q, false};
   }
-  if (activation.StringOr("class_name") == "ELU") {
-    const ConfigValue& alpha = config["alpha"];
-    return {UnaryKind::kElu, alpha.is_number() ? static_cast<float>(alpha.as_float()) : 1.0f, 0,
-            false};
+  if (activation.is_dict() && activation["config"].is_dict()) {
+    const ConfigValue& config = activation["config"];
+    const std::string class_name = CanonicalClass(activation);
+    if (class_name == "LeakyReLU") {
+      return {UnaryKind::kLeakyRelu, DictFloat(config, {"negative_slope", "alpha"}, 0.3f), 0,
+              false};
+    }
+    if (class_name == "ELU") return {UnaryKind::kElu, DictFloat(config, {"alpha"}, 1), 0, false};
   }
-  if (name == "log_softmax" || name == "sparsemax" || name == "glu" || activation.is_dict()) {
-    scope.Fail(Code::kUnsupportedArgument, fmt::format("{}.{} = {} inside a recurrent layer",
-                                                       scope.path(), key, activation.ToJson(120)));
-  } else {
-    FailUnknown(scope, key, activation);
-  }
+  Unknown(scope, key, activation);
   return {};
-}
-
-std::vector<KerasTensor> LowerActivation(const LayerScope& scope, const CallInputs& inputs) {
-  const KerasTensor input = SingleInput(scope, inputs);
-  return One(ApplyActivation(scope, input.value), input.mask);
 }
 
 }  // namespace h5serve::model

@@ -1,94 +1,83 @@
-// LSTMs whose products are convolutions.
+// ConvLSTM1D, ConvLSTM2D, ConvLSTM3D.
+
 #include <fmt/format.h>
 
-#include "compute/ops/elementwise.h"
 #include "compute/ops/recurrent.h"
 #include "compute/ops/shape_ops.h"
+#include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
-#include "model/layers/recurrent.h"
+#include "model/layers/layout.h"
+#include "model/layers/recurrent_call.h"
 
 namespace h5serve::model {
 
 namespace ops = compute::ops;
+using compute::Shape;
+using compute::Value;
 
 namespace {
 
-// (batch, time, channels, spatial…) <-> (batch, time, spatial…, channels).
-Value MoveChannels(Graph& graph, Value x, int first, bool to_last) {
-  return to_last ? ops::MoveAxis(graph, x, first, -1) : ops::MoveAxis(graph, x, -1, first);
+Shape KernelShape(const std::vector<int64_t>& sizes, int64_t in, int64_t out) {
+  Shape shape;
+  for (int64_t size : sizes) shape.push_back(size);
+  shape.push_back(in);
+  shape.push_back(out);
+  return shape;
 }
 
-std::vector<KerasTensor> ConvLstm(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  Graph& graph = scope.graph();
-  Sequence sequence;
-  if (!ReadSequence(scope, inputs, &sequence)) return {};
-  ops::ConvLstmAttributes attributes;
-  attributes.filters = scope.PositiveInt("filters");
-  if (!scope.Has("kernel_size")) scope.BadValue("kernel_size", "positive integers are expected");
-  const std::vector<int64_t> kernel_size = scope.Sizes("kernel_size", rank, 1);
-  attributes.strides = scope.Sizes("strides", rank, 1);
-  attributes.dilations = scope.Sizes("dilation_rate", rank, 1);
-  attributes.same = PaddingOf(scope, false) == Padding::kSame;
-  attributes.activation = CellActivationOf(scope, "activation", "tanh");
-  attributes.recurrent_activation =
-      CellActivationOf(scope, "recurrent_activation", IsKeras3(scope) ? "sigmoid" : "hard_sigmoid");
-  attributes.go_backwards = scope.Bool("go_backwards", false);
-  attributes.return_sequences = scope.Bool("return_sequences", false);
-  attributes.theano_same = scope.writer().theano;
-  const bool return_state = scope.Bool("return_state", false);
-  const bool first = scope.ChannelsFirst();
-  WarnStateful(scope);
-  if (scope.failed() || !RequireRank(scope, sequence.x, rank + 3)) return {};
-  if (!sequence.states.empty() && sequence.states.size() != 2) {
-    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} has 2 states and is given {}",
-                                                scope.path(), sequence.states.size()));
-    return {};
-  }
-  ops::RecurrentInputs recurrent;
-  recurrent.x = first ? MoveChannels(graph, sequence.x, 2, true) : sequence.x;
-  Shape kernel(kernel_size), recurrent_kernel(kernel_size);
-  kernel.push_back(graph.shape(recurrent.x).back());
-  kernel.push_back(4 * attributes.filters);
-  recurrent_kernel.push_back(attributes.filters);
-  recurrent_kernel.push_back(4 * attributes.filters);
-  recurrent.kernel = scope.Weight("kernel", kernel);
-  recurrent.recurrent_kernel = scope.Weight("recurrent_kernel", recurrent_kernel);
-  recurrent.bias = OptionalBias(scope, 4 * attributes.filters);
-  if (scope.failed()) return {};
-  if (sequence.mask) recurrent.mask = *sequence.mask;
-  for (Value state : sequence.states) {
-    recurrent.initial_states.push_back(first ? MoveChannels(graph, state, 1, true) : state);
-  }
-  std::vector<Value> values = ops::ConvLstm(graph, recurrent, attributes);
-  if (values.empty()) return {};
-  if (sequence.mask && sequence.zero_output_for_mask) {
-    if (!attributes.return_sequences) {
-      scope.Fail(Code::kUnsupportedArgument,
-                 fmt::format("layer {}: zero_output_for_mask without sequences", scope.path()));
-      return {};
-    }
-    Value mask = *sequence.mask;
-    if (attributes.go_backwards) mask = ops::Reverse(graph, mask, 1);
-    Value column = AsFloat(graph, mask);
-    while (graph.rank(column) < rank + 3) column = ops::ExpandDims(graph, column, -1);
-    values[0] = ops::Multiply(graph, values[0], column);
-  }
-  if (first) {
-    values[0] = MoveChannels(graph, values[0], attributes.return_sequences ? 2 : 1, false);
-    for (size_t i = 1; i < values.size(); ++i) values[i] = MoveChannels(graph, values[i], 1, false);
-  }
-  std::vector<KerasTensor> outputs{
-      {values[0], attributes.return_sequences ? sequence.mask : std::nullopt}};
-  for (size_t i = 1; return_state && i < values.size(); ++i) {
-    outputs.push_back({values[i], std::nullopt});
-  }
-  return outputs;
-}
+// Channels behind the time axis to the end, or back.
+Value StepsToLast(compute::Graph& graph, Value x) { return ops::MoveAxis(graph, x, 2, -1); }
+Value StepsToFirst(compute::Graph& graph, Value x) { return ops::MoveAxis(graph, x, -1, 2); }
 
 }  // namespace
 
 std::vector<KerasTensor> LowerConvLstm(const LayerScope& scope, const CallInputs& inputs) {
-  return ConvLstm(scope, inputs, SpatialRank(scope.layer()));
+  const int spatial = SpatialRank(scope.layer());
+  if (!InputOfRank(scope, inputs, spatial + 3)) return {};
+  const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
+  if (!call) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  ops::ConvLstmAttributes attributes;
+  attributes.filters = scope.PositiveInt("filters");
+  attributes.strides = scope.Sizes("strides", spatial, 1);
+  attributes.dilations = scope.Sizes("dilation_rate", spatial, 1);
+  attributes.same = scope.Choice("padding", "valid", {"valid", "same"}) == "same";
+  attributes.activation = CellActivationOf(scope, "activation", "tanh");
+  const bool keras3 = scope.writer().dialect == Writer::Dialect::kKeras3;
+  attributes.recurrent_activation =
+      CellActivationOf(scope, "recurrent_activation", keras3 ? "sigmoid" : "hard_sigmoid");
+  attributes.go_backwards = scope.Bool("go_backwards", false);
+  attributes.return_sequences = scope.Bool("return_sequences", false);
+  attributes.theano_same = scope.writer().theano;
+  if (scope.failed()) return {};
+  ops::RecurrentInputs in;
+  in.x = first ? StepsToLast(graph, call->x) : call->x;
+  const int64_t gates = 4 * attributes.filters;
+  in.kernel = scope.Weight("kernel", KernelShape(sizes, graph.shape(in.x).dim(-1), gates));
+  in.recurrent_kernel =
+      scope.Weight("recurrent_kernel", KernelShape(sizes, attributes.filters, gates));
+  if (scope.Bool("use_bias", true)) in.bias = scope.Weight("bias", {gates});
+  if (scope.failed()) return {};
+  if (call->mask) in.mask = *call->mask;
+  for (Value state : call->states) {
+    in.initial_states.push_back(first ? ToChannelsLast(graph, state) : state);
+  }
+  std::vector<Value> out = ops::ConvLstm(graph, in, attributes);
+  if (scope.failed() || out.size() != 3) return {};
+  if (first) {
+    out[0] =
+        attributes.return_sequences ? StepsToFirst(graph, out[0]) : ToChannelsFirst(graph, out[0]);
+    for (size_t i = 1; i < out.size(); ++i) out[i] = ToChannelsFirst(graph, out[i]);
+  }
+  std::vector<KerasTensor> results{
+      {out[0], attributes.return_sequences ? call->mask : std::nullopt}};
+  if (scope.Bool("return_state", false)) {
+    results.push_back({out[1], std::nullopt});
+    results.push_back({out[2], std::nullopt});
+  }
+  return results;
 }
 
 }  // namespace h5serve::model

@@ -1,171 +1,251 @@
-// Convolutions, plain, depthwise and separable.
+// Convolutions of every kind.
+
 #include "compute/ops/convolution.h"
 
 #include <fmt/format.h>
 
 #include "compute/ops/elementwise.h"
+#include "compute/ops/linear.h"
 #include "compute/ops/shape_ops.h"
+#include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
-#include "model/layers/layer_support.h"
+#include "model/layers/layout.h"
 
 namespace h5serve::model {
 
 namespace ops = compute::ops;
+using compute::kUnknown;
+using compute::Shape;
+using compute::Value;
 
 namespace {
 
-// A convolution's input with channels last and its geometry.
-struct Geometry {
-  Value x;
-  bool channels_first = false;
-  std::vector<int64_t> kernel_size;
-  ops::ConvAttributes attributes;
-  int64_t channels = kUnknown;
-};
-
-// Theano pads floor(k / 2) before, whatever the stride; TensorFlow puts the
-// larger half after. Giving the end what makes ceil(n / stride) windows spares
-// the crop that Keras does.
-void SetPads(const LayerScope& scope, Padding padding, Geometry* geometry) {
-  ops::ConvAttributes& attributes = geometry->attributes;
-  const int rank = static_cast<int>(geometry->kernel_size.size());
-  if (padding == Padding::kSame && !scope.writer().theano) {
-    attributes.same = true;
-    return;
-  }
-  for (int i = 0; i < rank && padding != Padding::kValid; ++i) {
-    const int64_t extent = (geometry->kernel_size[i] - 1) * attributes.dilations[i];
-    if (padding == Padding::kCausal) {
-      attributes.pads.push_back({extent, 0});
-    } else if (padding == Padding::kFull) {
-      attributes.pads.push_back({extent, extent});
-    } else {
-      // Keras 1 emulated three dimensions itself and rounded down.
-      const bool rounds_down = IsKeras1(scope) && rank == 3;
-      const int64_t before = rounds_down ? extent / 2 : (extent + 1) / 2;
-      attributes.pads.push_back({before, extent - before});
-    }
-  }
+bool Flag(const Layer& layer, std::string_view key, bool otherwise) {
+  const ConfigValue& value = layer.config[key];
+  return value.is_bool() ? value.as_bool() : otherwise;
 }
 
-std::optional<Geometry> ReadGeometry(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
-  Geometry geometry;
-  if (!scope.Has("kernel_size")) scope.BadValue("kernel_size", "positive integers are expected");
-  geometry.kernel_size = scope.Sizes("kernel_size", rank, 1);
-  geometry.attributes.strides = scope.Sizes("strides", rank, 1);
-  geometry.attributes.dilations = scope.Sizes("dilation_rate", rank, 1);
-  const Padding padding = PaddingOf(scope, rank == 1, IsKeras1(scope) && scope.writer().theano);
-  geometry.channels_first = scope.ChannelsFirst();
-  if (scope.failed() || !RequireRank(scope, input.value, rank + 2)) return std::nullopt;
-  if (padding == Padding::kCausal && geometry.channels_first) {
-    scope.Fail(Code::kUnsupportedArgument,
-               fmt::format("layer {}: causal padding with channels_first", scope.path()));
-    return std::nullopt;
-  }
-  geometry.x = AsFloat(graph, input.value);
-  if (geometry.channels_first) geometry.x = ToChannelsLast(graph, geometry.x);
-  geometry.channels = graph.shape(geometry.x).back();
-  SetPads(scope, padding, &geometry);
-  return geometry;
+bool HasLora(const Layer& layer) { return !layer.config["lora_rank"].is_null(); }
+
+Value Bias(const LayerScope& scope, int64_t channels) {
+  return scope.Bool("use_bias", true) ? scope.Weight("bias", {channels}) : Value{};
 }
 
-Shape KernelShape(const Geometry& geometry, int64_t in, int64_t out) {
-  Shape shape(geometry.kernel_size);
-  shape.push_back(in);
-  shape.push_back(out);
+Shape KernelShape(const std::vector<int64_t>& sizes, int64_t a, int64_t b) {
+  Shape shape;
+  for (int64_t size : sizes) shape.push_back(size);
+  shape.push_back(a);
+  shape.push_back(b);
   return shape;
 }
 
-std::vector<KerasTensor> Finish(const LayerScope& scope, const Geometry& geometry, Value y) {
-  return One(ActivateChannels(scope, y, geometry.channels_first));
+// kernel + alpha / rank * A B, as Keras 3 computes it.
+Value WithLora(const LayerScope& scope, Value kernel) {
+  compute::Graph& graph = scope.graph();
+  const int64_t rank = scope.PositiveInt("lora_rank");
+  const Shape& shape = graph.shape(kernel);
+  Shape a_shape = shape;
+  a_shape.back() = rank;
+  const Value a = scope.Weight("lora_kernel_a", a_shape);
+  const Value b = scope.Weight("lora_kernel_b", {rank, shape.back()});
+  const float alpha = scope.Float("lora_alpha", static_cast<float>(rank));
+  const Value update = ops::Dense(graph, a, b, {});
+  return ops::Add(graph, kernel,
+                  ops::MultiplyScalar(graph, update, alpha / static_cast<float>(rank)));
 }
 
-std::vector<KerasTensor> Conv(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  Graph& graph = scope.graph();
-  std::optional<Geometry> geometry = ReadGeometry(scope, inputs, rank);
-  const int64_t filters = scope.PositiveInt("filters");
-  const int64_t groups = scope.Has("groups") ? scope.PositiveInt("groups") : 1;
-  if (scope.failed()) return {};
-  if (filters % groups != 0 || (geometry->channels != kUnknown && geometry->channels % groups)) {
-    scope.BadValue("groups", fmt::format("{} channels and {} filters do not divide",
-                                         geometry->channels, filters));
-    return {};
-  }
-  geometry->attributes.groups = groups;
-  const int64_t in = geometry->channels == kUnknown ? kUnknown : geometry->channels / groups;
-  const Value kernel =
-      WeightWithLora(scope, "kernel", KernelShape(*geometry, in, filters), "lora_kernel");
-  const Value bias = OptionalBias(scope, filters);
-  if (scope.failed()) return {};
-  return Finish(scope, *geometry,
-                ops::Conv(graph, geometry->x, kernel, bias, geometry->attributes));
-}
-
-std::vector<KerasTensor> DepthwiseConv(const LayerScope& scope, const CallInputs& inputs,
-                                       int rank) {
-  Graph& graph = scope.graph();
-  std::optional<Geometry> geometry = ReadGeometry(scope, inputs, rank);
-  const int64_t multiplier = scope.Int("depth_multiplier", 1);
-  if (scope.failed()) return {};
-  const Value kernel =
-      scope.Weight("depthwise_kernel", KernelShape(*geometry, geometry->channels, multiplier));
-  const int64_t out = geometry->channels == kUnknown ? kUnknown : geometry->channels * multiplier;
-  const Value bias = OptionalBias(scope, out);
-  if (scope.failed()) return {};
-  return Finish(scope, *geometry,
-                ops::DepthwiseConv(graph, geometry->x, kernel, bias, geometry->attributes));
-}
-
-std::vector<KerasTensor> SeparableConv(const LayerScope& scope, const CallInputs& inputs,
-                                       int rank) {
-  Graph& graph = scope.graph();
-  std::optional<Geometry> geometry = ReadGeometry(scope, inputs, rank);
-  const int64_t filters = scope.PositiveInt("filters");
-  const int64_t multiplier = scope.Int("depth_multiplier", 1);
-  if (scope.failed()) return {};
-  const Value depthwise =
-      scope.Weight("depthwise_kernel", KernelShape(*geometry, geometry->channels, multiplier));
-  Shape point(std::vector<int64_t>(rank, 1));
-  point.push_back(geometry->channels == kUnknown ? kUnknown : geometry->channels * multiplier);
-  point.push_back(filters);
-  const Value pointwise = scope.Weight("pointwise_kernel", point);
-  const Value bias = OptionalBias(scope, filters);
-  if (scope.failed()) return {};
-  const Value middle = ops::DepthwiseConv(graph, geometry->x, depthwise, {}, geometry->attributes);
-  ops::ConvAttributes one;
-  one.strides.assign(rank, 1);
-  one.dilations.assign(rank, 1);
-  return Finish(scope, *geometry, ops::Conv(graph, middle, pointwise, bias, one));
+// Brings the result of a channels-last op to where Keras has it.
+std::vector<KerasTensor> Finish(const LayerScope& scope, Value y, bool first) {
+  y = ApplyActivation(scope, "activation", y);
+  if (first) y = ToChannelsFirst(scope.graph(), y);
+  return One(y);
 }
 
 }  // namespace
 
-std::vector<WeightRole> ConvWeights(const Layer& layer, const Writer& writer) {
-  return KernelBiasRoles(layer);
-}
-
-std::vector<WeightRole> DepthwiseConvWeights(const Layer& layer, const Writer& writer) {
-  std::vector<WeightRole> roles{{"depthwise_kernel"}};
-  if (ConfigBool(layer, "use_bias", true)) roles.push_back({"bias"});
-  return roles;
-}
-
-std::vector<WeightRole> SeparableConvWeights(const Layer& layer, const Writer& writer) {
-  std::vector<WeightRole> roles{{"depthwise_kernel"}, {"pointwise_kernel"}};
-  if (ConfigBool(layer, "use_bias", true)) roles.push_back({"bias"});
-  return roles;
-}
-
 std::vector<KerasTensor> LowerConv(const LayerScope& scope, const CallInputs& inputs) {
-  return Conv(scope, inputs, SpatialRank(scope.layer()));
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  const int64_t filters = scope.PositiveInt("filters");
+  std::optional<ConvPadding> padding = ConvPaddingOf(scope, spatial, sizes);
+  if (!padding || scope.failed()) return {};
+  const int64_t groups = scope.Int("groups", 1);
+  const int64_t channels = graph.shape(x).dim(-1);
+  if (groups < 1 || filters % groups != 0 || (channels != kUnknown && channels % groups != 0)) {
+    scope.BadValue("groups",
+                   fmt::format("must divide {} channels and {} filters", channels, filters));
+    return {};
+  }
+  padding->attributes.groups = groups;
+  Value kernel = scope.Weight(
+      "kernel", KernelShape(sizes, channels == kUnknown ? kUnknown : channels / groups, filters));
+  if (!kernel.valid()) return {};
+  if (HasLora(scope.layer())) kernel = WithLora(scope, kernel);
+  const Value bias = Bias(scope, filters);
+  if (scope.failed()) return {};
+  Value y = ops::Conv(graph, x, kernel, bias, padding->attributes);
+  if (padding->crop) y = CropToSame(scope, x, y, padding->attributes.strides);
+  return Finish(scope, y, first);
 }
+
+std::vector<WeightRole> ConvWeights(const Layer& layer, const Writer&) {
+  const bool lora = HasLora(layer);
+  std::vector<WeightRole> roles{{"kernel", !lora}};
+  if (Flag(layer, "use_bias", true)) roles.push_back({"bias"});
+  if (lora) {
+    roles.push_back({"lora_kernel_a"});
+    roles.push_back({"lora_kernel_b"});
+  }
+  return roles;
+}
+
+std::vector<KerasTensor> LowerConvTranspose(const LayerScope& scope, const CallInputs& inputs) {
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  const int64_t filters = scope.PositiveInt("filters");
+  ops::ConvTransposeAttributes attributes;
+  attributes.strides = scope.Sizes("strides", spatial, 1);
+  attributes.dilations = scope.Sizes("dilation_rate", spatial, 1);
+  const std::string padding = scope.Choice("padding", "valid", {"valid", "same"});
+  attributes.same = padding == "same";
+  if (scope.Has("output_padding")) attributes.output_padding = scope.Ints("output_padding", {});
+  if (attributes.output_padding.size() == 1) {
+    attributes.output_padding.resize(spatial, attributes.output_padding[0]);
+  }
+  // Keras 1 stores the whole output shape instead of following a rule.
+  if (scope.writer().dialect == Writer::Dialect::kKeras1 && scope.Has("output_shape")) {
+    const ConfigValue& shape = scope.config()["output_shape"];
+    const int offset = first ? 2 : 1;
+    if (shape.is_list() && static_cast<int>(shape.as_list().size()) == spatial + 2) {
+      for (int i = 0; i < spatial; ++i) {
+        attributes.output_spatial.push_back(shape.as_list()[i + offset].ToInt().value_or(kUnknown));
+      }
+    }
+  }
+  const Value kernel = scope.Weight("kernel", KernelShape(sizes, filters, graph.shape(x).dim(-1)));
+  const Value bias = Bias(scope, filters);
+  if (scope.failed()) return {};
+  return Finish(scope, ops::ConvTranspose(graph, x, kernel, bias, attributes), first);
+}
+
 std::vector<KerasTensor> LowerDepthwiseConv(const LayerScope& scope, const CallInputs& inputs) {
-  return DepthwiseConv(scope, inputs, SpatialRank(scope.layer()));
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  const int64_t multiplier = scope.Int("depth_multiplier", 1);
+  const std::optional<ConvPadding> padding = ConvPaddingOf(scope, spatial, sizes);
+  if (!padding || scope.failed()) return {};
+  const Value kernel =
+      scope.Weight("depthwise_kernel", KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
+  if (!kernel.valid()) return {};
+  const Value bias = Bias(scope, graph.shape(kernel).dim(-2) * multiplier);
+  if (scope.failed()) return {};
+  Value y = ops::DepthwiseConv(graph, x, kernel, bias, padding->attributes);
+  if (padding->crop) y = CropToSame(scope, x, y, padding->attributes.strides);
+  return Finish(scope, y, first);
 }
+
+std::vector<WeightRole> DepthwiseConvWeights(const Layer& layer, const Writer&) {
+  std::vector<WeightRole> roles{{"depthwise_kernel"}};
+  if (Flag(layer, "use_bias", true)) roles.push_back({"bias"});
+  return roles;
+}
+
 std::vector<KerasTensor> LowerSeparableConv(const LayerScope& scope, const CallInputs& inputs) {
-  return SeparableConv(scope, inputs, SpatialRank(scope.layer()));
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  const int64_t multiplier = scope.Int("depth_multiplier", 1);
+  const int64_t filters = scope.PositiveInt("filters");
+  const std::optional<ConvPadding> padding = ConvPaddingOf(scope, spatial, sizes);
+  if (!padding || scope.failed()) return {};
+  const Value depthwise =
+      scope.Weight("depthwise_kernel", KernelShape(sizes, graph.shape(x).dim(-1), multiplier));
+  if (!depthwise.valid()) return {};
+  const int64_t middle = graph.shape(depthwise).dim(-2) * multiplier;
+  const Value pointwise = scope.Weight(
+      "pointwise_kernel", KernelShape(std::vector<int64_t>(spatial, 1), middle, filters));
+  const Value bias = Bias(scope, filters);
+  if (scope.failed()) return {};
+  Value y = ops::DepthwiseConv(graph, x, depthwise, {}, padding->attributes);
+  if (padding->crop) y = CropToSame(scope, x, y, padding->attributes.strides);
+  y = ops::Dense(graph, y, ops::Reshape(graph, pointwise, {middle, filters}), bias);
+  return Finish(scope, y, first);
+}
+
+std::vector<WeightRole> SeparableConvWeights(const Layer& layer, const Writer&) {
+  std::vector<WeightRole> roles{{"depthwise_kernel"}, {"pointwise_kernel"}};
+  if (Flag(layer, "use_bias", true)) roles.push_back({"bias"});
+  return roles;
+}
+
+std::vector<KerasTensor> LowerLocallyConnected(const LayerScope& scope, const CallInputs& inputs) {
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  const bool first = scope.ChannelsFirst();
+  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
+  if (scope.writer().dialect == Writer::Dialect::kTfKeras && scope.Int("implementation", 1) != 1) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("{}: implementation={} not implemented", scope.path(),
+                           scope.Int("implementation", 1)));
+    return {};
+  }
+  if (scope.Choice("padding", "valid", {"valid", "same"}) != "valid") {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("{}: padding=same not implemented", scope.path()));
+    return {};
+  }
+  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
+  const std::vector<int64_t> strides = scope.Sizes("strides", spatial, 1);
+  const int64_t filters = scope.PositiveInt("filters");
+  const int64_t channels = graph.shape(x).dim(-1);
+  int64_t places = 1, patch = channels;
+  Shape bias_shape;
+  for (int i = 0; i < spatial; ++i) {
+    const int64_t size = graph.shape(x).dim(i + 1);
+    if (size < sizes[i] || channels == kUnknown) {
+      scope.Fail(Code::kShapeInferenceFailed,
+                 fmt::format("layer {}: input {} is too small or not fixed", scope.path(),
+                             graph.shape(x).ToString()));
+      return {};
+    }
+    const int64_t out = (size - sizes[i]) / strides[i] + 1;
+    places *= out;
+    patch *= sizes[i];
+    bias_shape.push_back(out);
+  }
+  bias_shape.push_back(filters);
+  Value kernel = scope.Weight("kernel", {places, patch, filters});
+  if (scope.failed()) return {};
+  if (first && spatial == 2) {
+    // Patches of channels_first models are flattened as (channels, rows, columns).
+    kernel = ops::Reshape(graph, kernel, {places, channels, patch / channels, filters});
+    kernel = ops::Transpose(graph, kernel, {0, 2, 1, 3});
+    kernel = ops::Reshape(graph, kernel, {places, patch, filters});
+  }
+  const Value bias = scope.Bool("use_bias", true) ? scope.Weight("bias", bias_shape) : Value{};
+  if (scope.failed()) return {};
+  return Finish(scope, ops::LocallyConnected(graph, x, kernel, bias, sizes, strides), first);
 }
 
 }  // namespace h5serve::model

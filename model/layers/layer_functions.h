@@ -32,7 +32,6 @@ std::vector<KerasTensor> LowerDot(const LayerScope& scope, const CallInputs& inp
 std::vector<KerasTensor> LowerEinsumDense(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerElu(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerEmbedding(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerFeatureColumns(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerFlatten(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerGlobalPooling(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerGroupNormalization(const LayerScope& scope, const CallInputs& inputs);
@@ -60,7 +59,6 @@ std::vector<KerasTensor> LowerNormalization(const LayerScope& scope, const CallI
 std::vector<KerasTensor> LowerPRelu(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerParametricSoftplus(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerPermute(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerPipeline(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerPooling(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRandomFourierFeatures(const LayerScope& scope,
                                                     const CallInputs& inputs);
@@ -70,8 +68,6 @@ std::vector<KerasTensor> LowerRepeatVector(const LayerScope& scope, const CallIn
 std::vector<KerasTensor> LowerRescaling(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerReshape(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerResizing(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerReversibleEmbedding(const LayerScope& scope,
-                                                  const CallInputs& inputs);
 std::vector<KerasTensor> LowerRmsNormalization(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerSRelu(const LayerScope& scope, const CallInputs& inputs);
@@ -86,7 +82,6 @@ std::vector<KerasTensor> LowerTextVectorization(const LayerScope& scope, const C
 std::vector<KerasTensor> LowerThresholdedRelu(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerTimeDistributed(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerUnitNormalization(const LayerScope& scope, const CallInputs& inputs);
-std::vector<KerasTensor> LowerUnsupported(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerZeroPadding(const LayerScope& scope, const CallInputs& inputs);
 
@@ -108,12 +103,11 @@ std::vector<WeightRole> PReluWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> ParametricSoftplusWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RandomFourierFeaturesWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RecurrentWeights(const Layer& layer, const Writer& writer);
-std::vector<WeightRole> ReversibleEmbeddingWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RmsNormalizationWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SReluWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> ScaleCenterWeights(const Layer& layer, const Writer& writer);
+std::vector<WeightRole> StftSpectrogramWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SeparableConvWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SpectralNormalizationWeights(const Layer& layer, const Writer& writer);
-std::vector<WeightRole> StftSpectrogramWeights(const Layer& layer, const Writer& writer);
 
 }  // namespace h5serve::model

@@ -1,33 +1,35 @@
-// Layers that join several tensors into one.
+// Layers of several inputs.
+
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "compute/ops/elementwise.h"
+#include "compute/ops/linear.h"
 #include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
 #include "model/layers/layer_functions.h"
-#include "model/layers/layer_support.h"
-#include "model/layers/merge_parts.h"
+#include "model/layers/layout.h"
 
 namespace h5serve::model {
 
 namespace ops = compute::ops;
+using compute::Value;
 using ops::BinaryKind;
 
 namespace {
 
-bool AllMasked(const std::vector<KerasTensor>& tensors) {
-  return std::all_of(tensors.begin(), tensors.end(),
-                     [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
-}
-bool AnyMasked(const std::vector<KerasTensor>& tensors) {
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
+std::optional<std::vector<KerasTensor>> AtLeast(const LayerScope& scope, const CallInputs& inputs,
+                                                size_t count) {
+  std::vector<KerasTensor> tensors = inputs.Tensors();
+  if (tensors.size() >= count) return tensors;
+  scope.Fail(Code::kGraphInvalid, fmt::format("layer {} needs {} inputs or more, got {}",
+                                              scope.path(), count, tensors.size()));
+  return std::nullopt;
 }
 
-// Lower ranks get axes after the batch until all are alike.
-void EqualizeRanks(Graph& graph, std::vector<KerasTensor>* tensors) {
+// Lower ranks are expanded behind the batch axis, as Keras does it.
+void AlignRanks(compute::Graph& graph, std::vector<KerasTensor>* tensors) {
   int rank = 0;
   for (const KerasTensor& tensor : *tensors) rank = std::max(rank, graph.rank(tensor.value));
   for (KerasTensor& tensor : *tensors) {
@@ -37,174 +39,196 @@ void EqualizeRanks(Graph& graph, std::vector<KerasTensor>* tensors) {
   }
 }
 
-Value Fold(Graph& graph, const std::vector<KerasTensor>& tensors, BinaryKind kind) {
-  Value y = tensors[0].value;
-  for (size_t i = 1; i < tensors.size(); ++i) {
-    y = ops::Binary(graph, kind, y, tensors[i].value);
-  }
-  return y;
-}
-
-// Since 3.4 Keras leaves masked places out of products and extremes. Source:
-// keras/src/layers/merging/{multiply,base_merge}.py.
-Value MaskedProduct(Graph& graph, const std::vector<KerasTensor>& tensors) {
-  Value y, any;
+// Keras 3 passes a mask only when every input has one, and combines with OR;
+// before, the masks that exist are combined with AND.
+std::optional<Value> MergedMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors) {
+  const bool keras3 = scope.writer().dialect == Writer::Dialect::kKeras3;
+  std::optional<Value> mask;
   for (const KerasTensor& tensor : tensors) {
-    Value x = tensor.value;
-    if (tensor.mask) {
-      const Value mask = ops::ExpandDims(graph, *tensor.mask, -1);
-      x = ops::Where(graph, mask, x, graph.Constant(Tensor::Scalar(1.0f)));
-      any = any.valid() ? ops::Binary(graph, BinaryKind::kLogicalOr, any, mask) : mask;
-    }
-    y = y.valid() ? ops::Multiply(graph, y, x) : x;
-  }
-  if (!AllMasked(tensors)) return y;
-  return ops::Where(graph, any, y, graph.Constant(Tensor::Scalar(0.0f)));
-}
-
-Value MaskedExtreme(Graph& graph, const std::vector<KerasTensor>& tensors, BinaryKind kind) {
-  Value y, y_mask;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    Value x = tensors[i].value;
-    Value mask;
-    if (tensors[i].mask) mask = ops::ExpandDims(graph, *tensors[i].mask, -1);
-    if (i == 0) {
-      y = x;
-      y_mask = mask;
+    if (!tensor.mask) {
+      if (keras3) return std::nullopt;
       continue;
     }
-    if (mask.valid()) x = ops::Where(graph, mask, x, y);
-    if (y_mask.valid()) y = ops::Where(graph, y_mask, y, x);
-    y_mask = mask.valid() && y_mask.valid()
-                 ? ops::Binary(graph, BinaryKind::kLogicalOr, y_mask, mask)
-                 : Value{};
-    y = ops::Binary(graph, kind, y, x);
+    mask = !mask ? *tensor.mask
+                 : ops::Binary(scope.graph(),
+                               keras3 ? BinaryKind::kLogicalOr : BinaryKind::kLogicalAnd, *mask,
+                               *tensor.mask);
   }
+  return mask;
+}
+
+Value Fold(compute::Graph& graph, BinaryKind kind, const std::vector<KerasTensor>& tensors) {
+  Value y = tensors[0].value;
+  for (size_t i = 1; i < tensors.size(); ++i) y = ops::Binary(graph, kind, y, tensors[i].value);
   return y;
 }
 
 std::vector<KerasTensor> Elementwise(const LayerScope& scope, const CallInputs& inputs,
-                                     BinaryKind kind, bool average = false) {
-  Graph& graph = scope.graph();
-  std::vector<KerasTensor> tensors = InputList(scope, inputs, 1);
-  if (scope.failed()) return {};
-  if (kind == BinaryKind::kSubtract && tensors.size() != 2) {
-    scope.Fail(Code::kGraphInvalid,
-               fmt::format("layer {} subtracts two tensors, not {}", scope.path(), tensors.size()));
+                                     BinaryKind kind, bool average) {
+  std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 1);
+  if (!tensors) return {};
+  compute::Graph& graph = scope.graph();
+  AlignRanks(graph, &*tensors);
+  Value y = Fold(graph, kind, *tensors);
+  if (average) y = ops::MultiplyScalar(graph, y, 1.0f / static_cast<float>(tensors->size()));
+  return One(y, MergedMask(scope, *tensors));
+}
+
+// The mask of a concatenation: missing ones count as all true, all are brought
+// to the inputs' shapes, joined, and reduced over the last axis.
+std::optional<Value> ConcatMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors,
+                                int axis) {
+  compute::Graph& graph = scope.graph();
+  const bool any = std::any_of(tensors.begin(), tensors.end(),
+                               [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
+  if (!any) return std::nullopt;
+  std::vector<Value> masks;
+  for (const KerasTensor& tensor : tensors) {
+    Value mask = tensor.mask ? *tensor.mask : graph.Constant(compute::Tensor::Scalar(true));
+    while (tensor.mask && graph.rank(mask) < graph.rank(tensor.value)) {
+      mask = ops::ExpandDims(graph, mask, -1);
+    }
+    masks.push_back(ops::BroadcastLike(graph, mask, tensor.value));
+  }
+  return ops::Reduce(graph, ops::ReduceKind::kAll, ops::Concat(graph, masks, axis), {-1}, false);
+}
+
+std::vector<KerasTensor> Concatenation(const LayerScope& scope,
+                                       const std::vector<KerasTensor>& tensors, int64_t axis) {
+  compute::Graph& graph = scope.graph();
+  const std::optional<int> at = compute::NormalizeAxis(axis, graph.rank(tensors[0].value));
+  if (!at) {
+    scope.BadValue("axis", fmt::format("outside inputs of rank {}", graph.rank(tensors[0].value)));
     return {};
   }
-  const Mask mask = MergedMask(scope, tensors);
-  EqualizeRanks(graph, &tensors);
-  const bool masked_values = IsKeras3(scope) && scope.writer().AtLeast(3, 4) && AnyMasked(tensors);
-  Value y;
-  if (masked_values && kind == BinaryKind::kMultiply) {
-    y = MaskedProduct(graph, tensors);
-  } else if (masked_values && (kind == BinaryKind::kMaximum || kind == BinaryKind::kMinimum)) {
-    y = MaskedExtreme(graph, tensors, kind);
-  } else {
-    y = Fold(graph, tensors, kind);
+  std::vector<Value> values;
+  for (const KerasTensor& tensor : tensors) values.push_back(tensor.value);
+  const Value y = values.size() == 1 ? values[0] : ops::Concat(graph, values, *at);
+  return One(y, ConcatMask(scope, tensors, *at));
+}
+
+// K.batch_dot: contracts one axis of each, the batch axes stay aligned; a
+// result of rank 1 is expanded to (batch, 1).
+Value BatchDot(const LayerScope& scope, Value x, Value y, int x_axis, int y_axis) {
+  compute::Graph& graph = scope.graph();
+  const int x_rank = graph.rank(x), y_rank = graph.rank(y);
+  if (x_axis < 1 || x_axis >= x_rank || y_axis < 1 || y_axis >= y_rank) {
+    scope.BadValue("axes", fmt::format("axes behind the batch of inputs of rank {} and {} are "
+                                       "expected",
+                                       x_rank, y_rank));
+    return {};
   }
-  if (average) {
-    y = ops::MultiplyScalar(graph, AsFloat(graph, y), 1.0f / static_cast<float>(tensors.size()));
+  std::string x_labels = "z", y_labels = "z", result = "z";
+  for (int i = 1; i < x_rank; ++i) {
+    x_labels += i == x_axis ? 'y' : static_cast<char>('a' + i);
+    if (i != x_axis) result += static_cast<char>('a' + i);
   }
-  return One(y, mask);
+  for (int i = 1; i < y_rank; ++i) {
+    y_labels += i == y_axis ? 'y' : static_cast<char>('A' + i);
+    if (i != y_axis) result += static_cast<char>('A' + i);
+  }
+  const Value dot = ops::Einsum(graph, x_labels + "," + y_labels + "->" + result, {x, y});
+  return result.size() == 1 ? ops::ExpandDims(graph, dot, 1) : dot;
+}
+
+int AxisOf(int64_t axis, int rank) { return compute::NormalizeAxis(axis, rank).value_or(-1); }
+
+// Keras 1's dot and cos.
+Value Keras1Dot(const LayerScope& scope, Value x, Value y, bool cosine) {
+  compute::Graph& graph = scope.graph();
+  std::vector<int64_t> axes = scope.Ints("dot_axes", {-1});
+  if (axes.size() == 1) axes.push_back(axes[0]);
+  if (axes.size() != 2) {
+    scope.BadValue("dot_axes", "one or two axes are expected");
+    return {};
+  }
+  const int a = AxisOf(axes[0], graph.rank(x)), b = AxisOf(axes[1], graph.rank(y));
+  const Value dot = BatchDot(scope, x, y, a, b);
+  if (!cosine || scope.failed()) return dot;
+  const Value norm =
+      ops::Unary(graph, ops::UnaryKind::kSqrt,
+                 ops::Multiply(graph, BatchDot(scope, x, x, a, a), BatchDot(scope, y, y, b, b)));
+  const Value floor = graph.Constant(compute::Tensor::Scalar(1e-7f));
+  return ops::ExpandDims(
+      graph, ops::Divide(graph, dot, ops::Binary(graph, BinaryKind::kMaximum, norm, floor)), 1);
 }
 
 }  // namespace
 
-Mask MergedMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors) {
-  Graph& graph = scope.graph();
-  if (!AnyMasked(tensors)) return std::nullopt;
-  // Keras 3.0 to 3.3 lost the masks of lists.
-  const bool keras3 = IsKeras3(scope);
-  if (keras3 && (!AllMasked(tensors) || !scope.writer().AtLeast(3, 4))) return std::nullopt;
-  const BinaryKind kind = keras3 ? BinaryKind::kLogicalOr : BinaryKind::kLogicalAnd;
-  Mask result;
-  for (const KerasTensor& tensor : tensors) {
-    if (!tensor.mask) continue;
-    result = result ? ops::Binary(graph, kind, *result, *tensor.mask) : *tensor.mask;
-  }
-  return result;
+std::vector<KerasTensor> LowerAdd(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kAdd, false);
 }
-
-Mask ConcatenatedMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors, int axis) {
-  Graph& graph = scope.graph();
-  if (!AnyMasked(tensors)) return std::nullopt;
-  const bool keras3 = IsKeras3(scope);
-  if (keras3 && !scope.writer().AtLeast(3, 4)) return std::nullopt;
-  const bool last = axis == graph.rank(tensors[0].value) - 1;
-  std::vector<Value> masks;
-  for (const KerasTensor& tensor : tensors) {
-    if (!tensor.mask) {
-      masks.push_back(OnesMask(graph, tensor.value));
-      continue;
-    }
-    const int missing = graph.rank(tensor.value) - graph.rank(*tensor.mask);
-    if (missing > 1 || missing < 0) {
-      scope.Fail(
-          Code::kUnsupportedArgument,
-          fmt::format("layer {}: a mask of {} for a tensor of {}", scope.path(),
-                      graph.shape(*tensor.mask).ToString(), graph.shape(tensor.value).ToString()));
-      return std::nullopt;
-    }
-    masks.push_back(missing == 1
-                        ? *tensor.mask
-                        : ops::Reduce(graph, keras3 ? ops::ReduceKind::kAny : ops::ReduceKind::kAll,
-                                      *tensor.mask, {-1}, false));
-  }
-  if (!last) return ops::Concat(graph, masks, axis);
-  // Masks are repeated along the last axis, joined, and reduced over it.
-  Value result = masks[0];
-  const BinaryKind kind = keras3 ? BinaryKind::kLogicalOr : BinaryKind::kLogicalAnd;
-  for (size_t i = 1; i < masks.size(); ++i) result = ops::Binary(graph, kind, result, masks[i]);
-  return result;
+std::vector<KerasTensor> LowerSubtract(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kSubtract, false);
 }
-
-Value ConcatenateValues(const LayerScope& scope, std::vector<KerasTensor> tensors, int64_t axis) {
-  Graph& graph = scope.graph();
-  // One type for all, as Keras' dtype policy makes it.
-  const bool mixed = std::any_of(tensors.begin(), tensors.end(), [&](const KerasTensor& tensor) {
-    return graph.dtype(tensor.value) != graph.dtype(tensors[0].value);
-  });
-  std::vector<Value> values;
-  for (const KerasTensor& tensor : tensors) {
-    values.push_back(mixed ? AsFloat(graph, tensor.value) : tensor.value);
-  }
-  return values.size() == 1 ? values[0] : ops::Concat(graph, values, axis);
+std::vector<KerasTensor> LowerMultiply(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kMultiply, false);
+}
+std::vector<KerasTensor> LowerAverage(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kAdd, true);
+}
+std::vector<KerasTensor> LowerMaximum(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kMaximum, false);
+}
+std::vector<KerasTensor> LowerMinimum(const LayerScope& scope, const CallInputs& inputs) {
+  return Elementwise(scope, inputs, BinaryKind::kMinimum, false);
 }
 
 std::vector<KerasTensor> LowerConcatenate(const LayerScope& scope, const CallInputs& inputs) {
-  Graph& graph = scope.graph();
-  std::vector<KerasTensor> tensors = InputList(scope, inputs, 1);
-  const int64_t axis = scope.Int("axis", -1);
-  if (scope.failed()) return {};
-  const std::optional<int> normal = compute::NormalizeAxis(axis, graph.rank(tensors[0].value));
-  if (!normal) {
-    scope.BadValue(
-        "axis", fmt::format("an axis of {} is expected", graph.shape(tensors[0].value).ToString()));
-    return {};
-  }
-  const Mask mask = ConcatenatedMask(scope, tensors, *normal);
-  return One(ConcatenateValues(scope, std::move(tensors), *normal), mask);
+  const std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 1);
+  if (!tensors) return {};
+  return Concatenation(scope, *tensors, scope.Int("axis", -1));
 }
 
-std::vector<KerasTensor> LowerAdd(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kAdd);
+std::vector<KerasTensor> LowerDot(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 2);
+  if (!tensors) return {};
+  compute::Graph& graph = scope.graph();
+  std::vector<int64_t> axes = scope.Ints("axes", {-1});
+  if (axes.size() == 1) axes.push_back(axes[0]);
+  if (axes.size() != 2 || tensors->size() != 2) {
+    scope.BadValue("axes", "one or two axes, for two inputs, are expected");
+    return {};
+  }
+  Value x = (*tensors)[0].value, y = (*tensors)[1].value;
+  const int a = AxisOf(axes[0], graph.rank(x)), b = AxisOf(axes[1], graph.rank(y));
+  if (scope.Bool("normalize", false)) {
+    x = ops::L2Normalize(graph, x, {a}, 1e-12f);
+    y = ops::L2Normalize(graph, y, {b}, 1e-12f);
+  }
+  return One(BatchDot(scope, x, y, a, b));
 }
-std::vector<KerasTensor> LowerSubtract(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kSubtract);
-}
-std::vector<KerasTensor> LowerMultiply(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kMultiply);
-}
-std::vector<KerasTensor> LowerAverage(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kAdd, /*average=*/true);
-}
-std::vector<KerasTensor> LowerMaximum(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kMaximum);
-}
-std::vector<KerasTensor> LowerMinimum(const LayerScope& scope, const CallInputs& inputs) {
-  return Elementwise(scope, inputs, BinaryKind::kMinimum);
+
+std::vector<KerasTensor> LowerMerge(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 2);
+  if (!tensors) return {};
+  compute::Graph& graph = scope.graph();
+  const std::string mode = scope.String("mode", "sum");
+  if (scope.config().StringOr("mode_type", "raw") != "raw") {
+    scope.Fail(
+        Code::kLambdaBytecode,
+        fmt::format("Merge {} merges by Python code, which is not translated", scope.path()));
+    return {};
+  }
+  if (mode == "sum")
+    return One(Fold(graph, BinaryKind::kAdd, *tensors), MergedMask(scope, *tensors));
+  if (mode == "mul") {
+    return One(Fold(graph, BinaryKind::kMultiply, *tensors), MergedMask(scope, *tensors));
+  }
+  if (mode == "max") {
+    return One(Fold(graph, BinaryKind::kMaximum, *tensors), MergedMask(scope, *tensors));
+  }
+  if (mode == "ave") {
+    return One(ops::MultiplyScalar(graph, Fold(graph, BinaryKind::kAdd, *tensors),
+                                   1.0f / static_cast<float>(tensors->size())),
+               MergedMask(scope, *tensors));
+  }
+  if (mode == "concat") return Concatenation(scope, *tensors, scope.Int("concat_axis", -1));
+  if ((mode == "dot" || mode == "cos") && tensors->size() == 2) {
+    return One(Keras1Dot(scope, (*tensors)[0].value, (*tensors)[1].value, mode == "cos"));
+  }
+  scope.BadValue("mode", "one of sum, mul, ave, max, concat, dot, cos is expected");
+  return {};
 }
 
 }  // namespace h5serve::model

@@ -1,240 +1,195 @@
-// Layers that rearrange, repeat, cut and pad.
+// Layers that move, repeat, cut or add cells.
+
 #include <fmt/format.h>
 
-#include <numeric>
-
 #include "compute/ops/convolution.h"
-#include "compute/ops/elementwise.h"
 #include "compute/ops/shape_ops.h"
 #include "model/layers/layer_functions.h"
-#include "model/layers/layer_support.h"
+#include "model/layers/layout.h"
 
 namespace h5serve::model {
 
 namespace ops = compute::ops;
+using compute::kUnknown;
+using compute::Shape;
+using compute::Value;
 
 namespace {
 
 using Pairs = std::vector<std::pair<int64_t, int64_t>>;
 
-// (before, after) for each of `rank` axes: an integer for all, one per axis, or
-// pairs. A pair for one axis is (before, after).
-Pairs PairsOf(const LayerScope& scope, std::string_view key, int rank, int64_t otherwise) {
+// (before, after) per dimension from an integer, a list of integers (symmetric
+// sides, or the two sides of one dimension), or a list of pairs.
+std::optional<Pairs> Sides(const LayerScope& scope, std::string_view key, int spatial,
+                           int64_t otherwise) {
   const ConfigValue& value = scope.config()[key];
-  if (value.is_null()) return Pairs(rank, {otherwise, otherwise});
   Pairs pairs;
-  if (const auto number = value.ToInt()) {
-    pairs.assign(rank, {*number, *number});
-  } else if (value.is_list()) {
+  const auto valid = [](const std::optional<int64_t>& n) {
+    return n && *n >= 0 && *n < (int64_t{1} << 31);
+  };
+  if (value.is_null()) return Pairs(spatial, {otherwise, otherwise});
+  if (const std::optional<int64_t> all = value.ToInt(); valid(all)) {
+    return Pairs(spatial, {*all, *all});
+  }
+  if (value.is_list()) {
     const ConfigValue::List& list = value.as_list();
+    if (spatial == 1 && list.size() == 2 && valid(list[0].ToInt()) && valid(list[1].ToInt())) {
+      return Pairs{{*list[0].ToInt(), *list[1].ToInt()}};
+    }
     for (const ConfigValue& item : list) {
-      if (const auto number = item.ToInt()) {
-        pairs.push_back({*number, *number});
-      } else if (item.is_list() && item.as_list().size() == 2 && item.as_list()[0].ToInt() &&
-                 item.as_list()[1].ToInt()) {
-        pairs.push_back({*item.as_list()[0].ToInt(), *item.as_list()[1].ToInt()});
-      } else {
-        pairs.clear();
-        break;
+      const std::optional<int64_t> both = item.ToInt();
+      if (valid(both)) {
+        pairs.emplace_back(*both, *both);
+      } else if (item.is_list() && item.as_list().size() == 2 && valid(item.as_list()[0].ToInt()) &&
+                 valid(item.as_list()[1].ToInt())) {
+        pairs.emplace_back(*item.as_list()[0].ToInt(), *item.as_list()[1].ToInt());
       }
     }
-    // Keras' (before, after) of one dimension; Keras 1's (top, bottom, left, right).
-    if (rank == 1 && pairs.size() == 2) pairs = {{pairs[0].first, pairs[1].first}};
-    if (rank == 2 && pairs.size() == 4) {
-      pairs = {{pairs[0].first, pairs[1].first}, {pairs[2].first, pairs[3].first}};
-    }
+    if (static_cast<int>(pairs.size()) == spatial) return pairs;
   }
-  bool good = static_cast<int>(pairs.size()) == rank;
-  constexpr int64_t kMost = int64_t{1} << 20;
-  for (const auto& [before, after] : pairs) {
-    good &= before >= 0 && after >= 0 && before <= kMost && after <= kMost;
-  }
-  if (!good) {
-    scope.BadValue(key,
-                   fmt::format("a number, {} numbers or {} pairs >= 0 are expected", rank, rank));
-    return Pairs(rank, {0, 0});
-  }
-  return pairs;
+  scope.BadValue(key, fmt::format("sizes of {} dimensions are expected", spatial));
+  return std::nullopt;
 }
 
-int FirstSpatialAxis(const LayerScope& scope) { return scope.ChannelsFirst() ? 2 : 1; }
-
-std::vector<KerasTensor> ZeroPad(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  const KerasTensor input = SingleInput(scope, inputs);
-  const Pairs pairs = PairsOf(scope, "padding", rank, 1);
-  const int first = FirstSpatialAxis(scope);
-  if (scope.failed() || !RequireRank(scope, input.value, rank + 2)) return {};
-  Pairs pads(rank + 2, {0, 0});
-  std::copy(pairs.begin(), pairs.end(), pads.begin() + first);
-  return One(ops::Pad(scope.graph(), input.value, pads));
+int FirstSpatialAxis(const LayerScope& scope, int spatial) {
+  // One-dimensional layers of old versions know no channel order.
+  return spatial > 0 && scope.ChannelsFirst() ? 2 : 1;
 }
 
-std::vector<KerasTensor> Crop(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
-  // Keras 1 called nothing cropped (0, 0) in two dimensions, one elsewhere.
-  const Pairs pairs = PairsOf(scope, "cropping", rank, rank == 2 ? 0 : 1);
-  const int first = FirstSpatialAxis(scope);
-  if (scope.failed() || !RequireRank(scope, input.value, rank + 2)) return {};
-  Value x = input.value;
-  for (int i = 0; i < rank; ++i) {
-    const auto [before, after] = pairs[i];
-    const int64_t size = graph.shape(x)[first + i];
-    if (size != kUnknown && before + after >= size) {
-      graph.Fail(absl::InvalidArgumentError(fmt::format("cropping {} and {} leaves nothing of {}",
-                                                        before, after, graph.shape(x).ToString())));
+}  // namespace
+
+std::vector<KerasTensor> LowerZeroPadding(const LayerScope& scope, const CallInputs& inputs) {
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> x = InputOfRank(scope, inputs, spatial + 2);
+  if (!x) return {};
+  const std::optional<Pairs> sides = Sides(scope, "padding", spatial, 1);
+  if (!sides) return {};
+  Pairs pads(spatial + 2, {0, 0});
+  const int first = FirstSpatialAxis(scope, spatial);
+  for (int i = 0; i < spatial; ++i) pads[first + i] = (*sides)[i];
+  return One(ops::Pad(scope.graph(), x->value, pads));
+}
+
+std::vector<KerasTensor> LowerCropping(const LayerScope& scope, const CallInputs& inputs) {
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> x = InputOfRank(scope, inputs, spatial + 2);
+  if (!x) return {};
+  const std::optional<Pairs> sides = Sides(scope, "cropping", spatial, 1);
+  if (!sides) return {};
+  compute::Graph& graph = scope.graph();
+  const int first = FirstSpatialAxis(scope, spatial);
+  Value y = x->value;
+  for (int i = 0; i < spatial; ++i) {
+    const auto [before, after] = (*sides)[i];
+    const int64_t size = graph.shape(y).dim(first + i);
+    if (size != kUnknown && size <= before + after) {
+      scope.Fail(Code::kShapeInferenceFailed,
+                 fmt::format("layer {} cuts {} and {} of {} cells: nothing is left", scope.path(),
+                             before, after, size));
       return {};
     }
-    if (before == 0 && after == 0) continue;
-    x = ops::SliceAxis(graph, x, first + i, before,
-                       after == 0 ? std::nullopt : std::optional<int64_t>(-after));
+    const std::optional<int64_t> end = after == 0 ? std::nullopt : std::optional<int64_t>(-after);
+    if (before != 0 || after != 0) y = ops::SliceAxis(graph, y, first + i, before, end);
   }
-  return One(x);
+  return One(y);
 }
 
-// Theano's bilinear_upsampling: destination o lies at (o - (ratio - 1) / 2) / ratio
-// of the source (integer division), with the edges repeated.
-Value TheanoBilinear(const LayerScope& scope, Value x, const std::vector<int64_t>& size) {
-  Graph& graph = scope.graph();
-  const int64_t ratio = size[0];
-  const Value padded = ops::Pad(graph, x, {{0, 0}, {1, 1}, {1, 1}, {0, 0}}, ops::PadMode::kEdge);
+std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInputs& inputs) {
+  const int spatial = SpatialRank(scope.layer());
+  const std::optional<KerasTensor> x = InputOfRank(scope, inputs, spatial + 2);
+  if (!x) return {};
+  compute::Graph& graph = scope.graph();
+  const std::vector<int64_t> size = scope.Sizes("size", spatial, 2);
+  const std::string method = scope.Choice("interpolation", "nearest",
+                                          {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5",
+                                           "area", "gaussian", "mitchellcubic"});
+  if (scope.failed()) return {};
+  const bool channels_first = FirstSpatialAxis(scope, spatial) == 2;
+  if (method == "nearest") {
+    Value y = x->value;
+    for (int i = 0; i < spatial; ++i) {
+      y = ops::Repeat(graph, y, size[i], i + (channels_first ? 2 : 1));
+    }
+    return One(y);
+  }
   ops::ResizeAttributes attributes;
   attributes.scale = size;
-  attributes.half_pixel_centers = false;
-  Value y = ops::Resize(graph, padded, attributes);
-  const int64_t begin = ratio - (ratio - 1) / 2;
-  // What remains at the end is 2 ratio - begin.
-  for (int axis : {1, 2}) y = ops::SliceAxis(graph, y, axis, begin, begin - 2 * ratio);
-  return y;
-}
-
-Value Interpolate(const LayerScope& scope, Value x, const std::vector<int64_t>& size,
-                  const std::string& interpolation) {
-  Graph& graph = scope.graph();
-  const bool keras2 = scope.writer().dialect == Writer::Dialect::kKeras2;
-  if (interpolation == "bilinear" && scope.writer().theano) {
-    if (size[0] != size[1]) {
-      scope.Fail(Code::kUnsupportedArgument,
-                 fmt::format("layer {}: Theano scales both axes by one factor only", scope.path()));
-      return {};
-    }
-    return TheanoBilinear(scope, x, size);
-  }
-  static constexpr std::pair<std::string_view, ops::ResizeMethod> kMethods[] = {
+  // TensorFlow 1, below multi-backend Keras, did not know half-pixel centres.
+  attributes.half_pixel_centers = scope.writer().dialect != Writer::Dialect::kKeras2;
+  const std::pair<std::string_view, ops::ResizeMethod> methods[] = {
       {"bilinear", ops::ResizeMethod::kBilinear},
       {"bicubic", ops::ResizeMethod::kBicubic},
       {"lanczos3", ops::ResizeMethod::kLanczos3},
       {"lanczos5", ops::ResizeMethod::kLanczos5},
       {"area", ops::ResizeMethod::kArea},
       {"gaussian", ops::ResizeMethod::kGaussian},
-      {"mitchellcubic", ops::ResizeMethod::kMitchell},
-  };
-  ops::ResizeAttributes attributes;
-  for (const auto& [name, method] : kMethods) {
-    if (name == interpolation) attributes.method = method;
+      {"mitchellcubic", ops::ResizeMethod::kMitchell}};
+  for (const auto& [name, kind] : methods) {
+    if (name == method) attributes.method = kind;
   }
-  attributes.scale = size;
-  // Keras 2 on TensorFlow 1 (and tf.keras before 2.0) kept the corner of the image.
-  const bool old_tf =
-      scope.writer().dialect == Writer::Dialect::kTfKeras && !scope.writer().AtLeast(2, 2, 4);
-  attributes.half_pixel_centers = !keras2 && !old_tf;
-  return ops::Resize(graph, x, attributes);
-}
-
-std::vector<KerasTensor> UpSample(const LayerScope& scope, const CallInputs& inputs, int rank) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
-  const std::vector<int64_t> size = scope.Sizes("size", rank, 2);
-  const int first = FirstSpatialAxis(scope);
-  if (scope.failed() || !RequireRank(scope, input.value, rank + 2)) return {};
-  const std::string interpolation = scope.Choice("interpolation", "nearest",
-                                                 {"nearest", "bilinear", "bicubic", "lanczos3",
-                                                  "lanczos5", "area", "gaussian", "mitchellcubic"});
-  if (scope.failed()) return {};
-  if (rank == 2 && interpolation != "nearest") {
-    const Value last = first == 2 ? ToChannelsLast(graph, input.value) : input.value;
-    const Value y = Interpolate(scope, AsFloat(graph, last), size, interpolation);
-    return One(first == 2 ? ToChannelsFirst(graph, y) : y);
-  }
-  Value x = input.value;
-  for (int i = 0; i < rank; ++i) {
-    if (size[i] != 1) x = ops::Repeat(graph, x, size[i], first + i);
-  }
-  return One(x);
-}
-
-}  // namespace
-
-std::vector<KerasTensor> LowerReshape(const LayerScope& scope, const CallInputs& inputs) {
-  const KerasTensor input = SingleInput(scope, inputs);
-  const std::vector<int64_t> target =
-      scope.Ints(scope.Has("target_shape") ? "target_shape" : "dims", {});
-  if (!scope.Has("target_shape") && !scope.Has("dims")) {
-    scope.BadValue("target_shape", "a list of integers is expected");
-  }
-  if (scope.failed()) return {};
-  Shape row;
-  int open = 0;
-  for (int64_t size : target) {
-    if (size < -1 || row.rank() + 2 > compute::kMaxRank) {
-      scope.BadValue("target_shape", "sizes >= 0 and one -1 are expected");
-      return {};
-    }
-    open += size == -1;
-    row.push_back(size == -1 ? kUnknown : size);
-  }
-  if (open > 1) scope.BadValue("target_shape", "one -1 at most is expected");
-  if (scope.failed()) return {};
-  return One(ops::ReshapeRows(scope.graph(), input.value, row));
+  Value y = channels_first ? ToChannelsLast(graph, x->value) : x->value;
+  y = ops::Resize(graph, y, attributes);
+  return One(channels_first ? ToChannelsFirst(graph, y) : y);
 }
 
 std::vector<KerasTensor> LowerFlatten(const LayerScope& scope, const CallInputs& inputs) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
-  const bool first = scope.ChannelsFirst();
-  if (scope.failed()) return {};
-  Value x = input.value;
-  if (graph.rank(x) == 1) return One(ops::ExpandDims(graph, x, 1));
-  if (graph.rank(x) == 2) return One(x);
-  // The order of the elements is that of channels_last.
-  if (first) x = ToChannelsLast(graph, x);
-  return One(ops::MergeAxes(graph, x, 1, graph.rank(x)));
+  const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  if (!x) return {};
+  compute::Graph& graph = scope.graph();
+  Value value = x->value;
+  // An explicit channels_first (Keras 2.2 and later) flattens as channels_last would.
+  if (scope.Has("data_format") && scope.ChannelsFirst() && graph.rank(value) > 2) {
+    value = ToChannelsLast(graph, value);
+  }
+  if (graph.rank(value) == 1) return One(ops::ExpandDims(graph, value, 1));
+  return One(ops::MergeAxes(graph, value, 1, graph.rank(value)));
+}
+
+std::vector<KerasTensor> LowerReshape(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  if (!x) return {};
+  const std::vector<int64_t> target = scope.Ints("target_shape", {});
+  if (target.size() >= static_cast<size_t>(compute::kMaxRank)) {
+    scope.BadValue("target_shape", "too many dimensions");
+    return {};
+  }
+  for (int64_t dim : target) {
+    if (dim < -1) {
+      scope.BadValue("target_shape", "dimensions of -1 or more are expected");
+      return {};
+    }
+  }
+  return One(ops::ReshapeRows(scope.graph(), x->value, Shape(std::span<const int64_t>(target))));
 }
 
 std::vector<KerasTensor> LowerPermute(const LayerScope& scope, const CallInputs& inputs) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
+  const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  if (!x) return {};
   const std::vector<int64_t> dims = scope.Ints("dims", {});
-  if (scope.failed()) return {};
-  std::vector<int64_t> sorted = dims, wanted(dims.size());
-  std::sort(sorted.begin(), sorted.end());
-  std::iota(wanted.begin(), wanted.end(), 1);
-  if (sorted != wanted || dims.empty()) {
-    scope.BadValue("dims", "a permutation of 1, 2, … is expected");
+  const int rank = scope.graph().rank(x->value);
+  std::vector<int> permutation{0};
+  std::vector<bool> seen(rank, false);
+  bool valid = static_cast<int>(dims.size()) + 1 == rank;
+  for (int64_t dim : dims) {
+    valid = valid && dim >= 1 && dim < rank && !seen[dim];
+    if (!valid) break;
+    seen[dim] = true;
+    permutation.push_back(static_cast<int>(dim));
+  }
+  if (!valid) {
+    scope.BadValue("dims", fmt::format("an order of the axes 1 to {} is expected", rank - 1));
     return {};
   }
-  if (!RequireRank(scope, input.value, static_cast<int>(dims.size()) + 1)) return {};
-  std::vector<int> order{0};
-  for (int64_t dim : dims) order.push_back(static_cast<int>(dim));
-  return One(ops::Transpose(graph, input.value, order));
+  return One(ops::Transpose(scope.graph(), x->value, permutation));
 }
 
 std::vector<KerasTensor> LowerRepeatVector(const LayerScope& scope, const CallInputs& inputs) {
-  Graph& graph = scope.graph();
-  const KerasTensor input = SingleInput(scope, inputs);
+  const std::optional<KerasTensor> x = InputOfRank(scope, inputs, 2);
+  if (!x) return {};
   const int64_t n = scope.PositiveInt("n");
-  if (scope.failed() || !RequireRank(scope, input.value, 2)) return {};
-  return One(ops::Repeat(graph, ops::ExpandDims(graph, input.value, 1), n, 1));
-}
-
-std::vector<KerasTensor> LowerZeroPadding(const LayerScope& scope, const CallInputs& inputs) {
-  return ZeroPad(scope, inputs, SpatialRank(scope.layer()));
-}
-std::vector<KerasTensor> LowerCropping(const LayerScope& scope, const CallInputs& inputs) {
-  return Crop(scope, inputs, SpatialRank(scope.layer()));
-}
-std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInputs& inputs) {
-  return UpSample(scope, inputs, SpatialRank(scope.layer()));
+  if (scope.failed()) return {};
+  compute::Graph& graph = scope.graph();
+  return One(ops::Tile(graph, ops::ExpandDims(graph, x->value, 1), {1, n, 1}));
 }
 
 }  // namespace h5serve::model
