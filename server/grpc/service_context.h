@@ -1,0 +1,32 @@
+// What the gRPC services work with.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "config/options.h"
+#include "model/executor.h"
+#include "model/manager.h"
+#include "model/store.h"
+#include "server/inference.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/statistics.h"
+
+namespace h5serve::server {
+
+// Everything outlives the services.
+struct ServiceContext {
+  const config::ServerOptions* options = nullptr;
+  const Inference* inference = nullptr;
+  model::Manager* manager = nullptr;
+  model::ModelStore* store = nullptr;
+  Metrics* metrics = nullptr;
+  const Statistics* statistics = nullptr;
+  Log* log = nullptr;
+  // Runs administrative calls, which may take long.
+  model::Executor* admin = nullptr;
+  std::function<bool()> ready;
+};
+
+}  // namespace h5serve::server
