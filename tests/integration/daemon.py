@@ -5,7 +5,7 @@
         daemon.wait_ready()
         daemon.client().predict(…)
 
-The path of the executable comes from the environment variable H5SERVE_BINARY. The
+The path of the executable comes from the environment variable BINARY_UNDER_TEST. The
 ports are read from the log line `listening`, whose fields are `grpc` and `http`.
 """
 import json
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60
 
 
 def binary():
-    return os.environ['H5SERVE_BINARY']
+    return os.environ['BINARY_UNDER_TEST']
 
 
 def wait_until(condition, what, seconds=PATIENCE_SECONDS):
@@ -132,6 +132,7 @@ class Daemon:
             self.process.kill()
             self.process.wait()
         self._reader.join()
+        self.process.stderr.close()
         return self.process.returncode
 
     # --- models ---
