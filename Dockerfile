@@ -7,7 +7,7 @@ RUN mv scripts/packages/install-packages.sh scripts/ && scripts/install-packages
 COPY . .
 RUN cmake --preset release -DH5SERVE_BUILD_TESTS=OFF -DH5SERVE_BUILD_BENCHMARKS=OFF \
  && cmake --build build/release -j "$(nproc)" --target h5serve \
- && strip build/release/h5serve
+ && strip build/release/server/h5serve
 
 FROM debian:bookworm-slim
 COPY scripts/packages/runtime.txt scripts/install-packages.sh /tmp/scripts/packages/
@@ -16,7 +16,7 @@ RUN mv /tmp/scripts/packages/install-packages.sh /tmp/scripts/ \
  && rm -rf /tmp/scripts /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin h5serve \
  && mkdir /models
-COPY --from=build /source/build/release/h5serve /usr/local/bin/h5serve
+COPY --from=build /source/build/release/server/h5serve /usr/local/bin/h5serve
 USER 10001:10001
 # In a container the network is the container's own.
 ENV H5SERVE_MODELS=/models \

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 run=build/try
-daemon=build/release/h5serve
+daemon=build/release/server/h5serve
 grpc=127.0.0.1:8500
 http=127.0.0.1:8501
 
@@ -45,14 +45,17 @@ fi
 
 cat <<TEXT
 
-h5serve is running (process $(cat $run/pid), log in $run/log) and serves the models of $run/models.
+h5serve is running (process $(cat $run/pid), log in $run/log)
+and serves the models of $run/models. Try next:
 
-  ./try.sh stop                                          stop it
-  samples/predict_digit.py --digit 3                     ask for another digit
-  cp YOUR.h5 $run/models/                         serve your model, without a restart
-  $daemon check YOUR.h5                     is it servable, and if not, why
-  $daemon summary samples/models/digits.h5  what a file holds
-  python3 -c 'import urllib.request as u; print(u.urlopen("http://$http/metrics").read().decode())'
-                                                         the metrics, among them every load
-  README.md, docs/architecture.md                        what else there is
+  ./try.sh stop                              stop it
+  samples/predict_digit.py --digit 3         ask for another digit
+  http://$http/                     what is served, in a browser
+  curl http://$http/metrics         metrics, among them every load and refusal
+  cp YOUR.h5 $run/models/             serve your model, without a restart
+  $daemon check YOUR.h5
+                                             can it be served, and if not, why
+  $daemon summary samples/models/digits.h5
+                                             what a file holds
+  README.md, docs/architecture.md            what else there is
 TEXT
