@@ -352,9 +352,8 @@ void AddModelRows(std::vector<OptionRow>* rows) {
                                           "names for versions"),
           Object<SetNames, FormatNames>("model.names", "{\"KERAS NAME\": \"NAME\"}",
                                         "names of inputs and outputs for clients"),
-          Object<SetCustomObjects, FormatCustomObjects>(
-              "custom_objects", "{\"NAME\": DEFINITION}",
-              "what custom classes and functions mean; see docs/custom-objects.md"),
+          Object<SetCustomObjects, FormatCustomObjects>("custom_objects", "{\"NAME\": DEFINITION}",
+                                                        "what custom classes and functions mean"),
       });
 }
 
