@@ -44,6 +44,18 @@ int ReadBody(mg_connection* connection, int64_t length, int64_t limit, std::stri
   return length > 0 && static_cast<int64_t>(body->size()) < length ? 400 : 0;
 }
 
+// Reads what a client still sends of a body that was refused, within reason: it
+// would otherwise see a broken connection instead of the answer.
+void Discard(mg_connection* connection, int64_t length) {
+  constexpr int64_t kMost = int64_t{64} << 20;
+  char buffer[65536];
+  for (int64_t left = length < 0 ? kMost : std::min(length, kMost); left > 0;) {
+    const int read = mg_read(connection, buffer, sizeof buffer);
+    if (read <= 0) break;
+    left -= read;
+  }
+}
+
 void Write(mg_connection* connection, const HttpResponse& response, bool head, bool close) {
   std::string text = fmt::format(
       "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n"
@@ -104,6 +116,7 @@ struct HttpServer::State {
                        : "the body ended early");
       // What is left of the body is not a request.
       Write(connection, response, head, /*close=*/true);
+      Discard(connection, length < 0 ? length : length - std::ssize(request.body));
       mg_disable_connection_keep_alive(connection);
       return response.status;
     }
