@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "compute/ops/elementwise.h"
 #include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
@@ -15,6 +16,15 @@ using compute::Value;
 // Nested models may share layers so that the number of calls explodes.
 constexpr int64_t kMaxCalls = 200000;
 constexpr int kMaxDepth = 64;
+
+// The 16-bit type that a layer's policy computes in: Keras casts the weights to
+// it and its results are of it.
+std::optional<compute::DType> HalfPrecision(const Layer& layer) {
+  const std::string_view policy = layer.config.StringOr("dtype");
+  if (policy == "mixed_float16" || policy == "float16") return compute::DType::kFloat16;
+  if (policy == "mixed_bfloat16" || policy == "bfloat16") return compute::DType::kBFloat16;
+  return std::nullopt;
+}
 
 // One call of one layer of a model.
 struct CallKey {
@@ -217,6 +227,12 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
   graph_.ClearStatus();
   const int errors_before = errors_;
   std::vector<KerasTensor> outputs = lower(scope, inputs);
+  if (const std::optional<compute::DType> half = HalfPrecision(layer)) {
+    for (KerasTensor& output : outputs) {
+      if (graph_.dtype(output.value) != compute::DType::kFloat32) continue;
+      output.value = compute::ops::RoundThrough(graph_, output.value, *half);
+    }
+  }
   graph_.set_label(label);
   if (!graph_.status().ok() && errors_ == errors_before) {
     scope.Fail(Code::kShapeInferenceFailed,
@@ -261,7 +277,12 @@ void Lowering::Report(Diagnosis diagnosis) {
 Value Lowering::WeightConstant(const Layer& layer, std::string_view role,
                                const compute::Tensor& tensor) {
   const auto [at, fresh] = constants_.try_emplace({&layer, std::string(role)});
-  if (fresh) at->second = graph_.Constant(tensor);
+  if (!fresh) return at->second;
+  at->second = graph_.Constant(tensor);
+  const std::optional<compute::DType> half = HalfPrecision(layer);
+  if (half && graph_.dtype(at->second) == compute::DType::kFloat32) {
+    at->second = compute::ops::RoundThrough(graph_, at->second, *half);
+  }
   return at->second;
 }
 

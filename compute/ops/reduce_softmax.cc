@@ -18,17 +18,23 @@ namespace {
 
 enum class Kind { kSoftmax, kLogSoftmax, kSparsemax };
 
-// Sorts z descending and finds the largest k with 1 + k z_k > z_1 + … + z_k;
-// then tau = (z_1 + … + z_k - 1) / k and the result is max(z - tau, 0).
+// Sorts z descending; with S_j = z_1 + … + z_j and k the number of j for which
+// 1 + j z_j > S_j, tau = (S_1 + … + S_k - 1) / k and the result is max(z - tau, 0).
+// Keras 3 adds up the partial sums where the projection on the simplex takes
+// only the last; models were trained with it, so it is what they mean.
 void SparsemaxRow(const float* x, int64_t n, float* out) {
   std::copy_n(x, n, out);
   std::sort(out, out + n,
             [](float a, float b) { return std::isnan(b) ? false : std::isnan(a) || a > b; });
-  double sum = 0, tau = 0;
+  double sum = 0, partial_sums = 0;
+  int64_t supported = 0;
   for (int64_t k = 1; k <= n; ++k) {
     sum += out[k - 1];
-    if (1.0 + static_cast<double>(k) * out[k - 1] > sum) tau = (sum - 1) / static_cast<double>(k);
+    if (1.0 + static_cast<double>(k) * out[k - 1] <= sum) continue;
+    partial_sums += sum;
+    ++supported;
   }
+  const double tau = supported == 0 ? 0 : (partial_sums - 1) / static_cast<double>(supported);
   for (int64_t i = 0; i < n; ++i) out[i] = std::max(0.0f, static_cast<float>(x[i] - tau));
 }
 

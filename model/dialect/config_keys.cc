@@ -409,7 +409,7 @@ constexpr auto kCommon = std::to_array<std::string_view>({
     "noise_shape",
     "ragged",
     "sparse",
-    "cache_enabled",
+    "use_bias", "cache_enabled",
     "custom_name",
     "data_format",
     "batch_size",

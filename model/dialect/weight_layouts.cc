@@ -200,7 +200,8 @@ class Converter {
   void FlipTheano(const Layer& layer, LayerWeights& weights) {
     const std::string& name = layer.class_name;
     const bool convolution = name == "Conv1D" || name == "Conv2D" || name == "Conv3D" ||
-                             name == "Conv2DTranspose" || name == "ConvLSTM2D" ||
+                             name == "Conv2DTranspose" || name == "Conv3DTranspose" ||
+                             name == "ConvLSTM2D" ||
                              name == "ConvLSTM2DCell";
     if (!convolution) return;
     for (const char* role : {"kernel", "recurrent_kernel"}) {

@@ -183,7 +183,8 @@ RoleMatch MatchRole(std::string_view stored_name, std::string_view role) {
   const std::string_view expected = Canonical(wanted);
   if (stored == expected) return RoleMatch::kYes;
   // Depthwise kernels and embeddings are called kernel by some versions.
-  if ((stored == "kernel" && expected.ends_with("kernel") && expected != "recurrent_kernel") ||
+  if ((stored == "kernel" && expected == "embeddings") ||
+      (stored == "kernel" && expected.ends_with("kernel") && expected != "recurrent_kernel") ||
       (expected == "kernel" && stored == "depthwise_kernel")) {
     return RoleMatch::kYes;
   }

@@ -107,15 +107,18 @@ std::vector<KerasTensor> LowerSRelu(const LayerScope& scope, const CallInputs& i
   const Value a_right = PerElement(scope, x->value, "a_right");
   if (scope.failed()) return {};
   const Value right = ops::Add(graph, t_left, ops::Unary(graph, UnaryKind::kAbs, t_right));
-  const Value below =
-      ops::Add(graph, t_left, ops::Multiply(graph, a_left, ops::Subtract(graph, x->value, t_left)));
+  // keras/layers/advanced_activations.py of 1.2.2: the left slope is cut off at the
+  // right threshold like the middle piece.
+  const Value z = ops::Subtract(graph, x->value, t_left);
+  const Value zero = graph.Constant(compute::Tensor::Scalar(0.0f));
+  const Value leaky = ops::Where(graph, ops::Binary(graph, ops::BinaryKind::kGreater, z, zero), z,
+                                 ops::Multiply(graph, a_left, z));
+  const Value center = ops::Add(
+      graph, t_left,
+      ops::Binary(graph, ops::BinaryKind::kMinimum, leaky, ops::Subtract(graph, right, t_left)));
   const Value above =
-      ops::Add(graph, right, ops::Multiply(graph, a_right, ops::Subtract(graph, x->value, right)));
-  const Value middle = ops::Where(
-      graph, ops::Binary(graph, ops::BinaryKind::kGreater, x->value, right), above, x->value);
-  return One(ops::Where(graph, ops::Binary(graph, ops::BinaryKind::kLess, x->value, t_left), below,
-                        middle),
-             x->mask);
+      ops::Multiply(graph, ops::Relu(graph, ops::Subtract(graph, x->value, right)), a_right);
+  return One(ops::Add(graph, center, above), x->mask);
 }
 
 std::vector<WeightRole> SReluWeights(const Layer&, const Writer&) {

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "compute/ops/elementwise.h"
 #include "compute/ops/linear.h"
 #include "compute/ops/shape_ops.h"
@@ -59,6 +61,34 @@ std::vector<KerasTensor> Finish(const LayerScope& scope, Value y, bool first) {
   y = ApplyActivation(scope, "activation", y);
   if (first) y = ToChannelsFirst(scope.graph(), y);
   return One(y);
+}
+
+// Theano's 'same': the full result from floor(k/2) on, size * stride cells of it.
+Value TheanoTranspose(const LayerScope& scope, Value x, Value kernel, Value bias,
+                      const std::vector<int64_t>& sizes, ops::ConvTransposeAttributes attributes) {
+  compute::Graph& graph = scope.graph();
+  attributes.same = false;
+  attributes.output_padding.clear();
+  Value y = ops::ConvTranspose(graph, x, kernel, {}, attributes);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const int axis = static_cast<int>(i) + 1;
+    const int64_t size = graph.shape(x).dim(axis), have = graph.shape(y).dim(axis);
+    if (size == kUnknown || have == kUnknown) {
+      scope.Fail(Code::kUnsupportedArgument,
+                 fmt::format("layer {}: Theano's 'same' padding needs fixed sizes", scope.path()));
+      return {};
+    }
+    const int64_t before = ((sizes[i] - 1) * attributes.dilations[i] + 1) / 2;
+    const int64_t wanted = size * attributes.strides[i];
+    const int64_t missing = std::max<int64_t>(0, before + wanted - have);
+    if (missing > 0) {
+      std::vector<std::pair<int64_t, int64_t>> pads(graph.rank(y), {0, 0});
+      pads[axis].second = missing;
+      y = ops::Pad(graph, y, pads);
+    }
+    y = ops::SliceAxis(graph, y, axis, before, before + wanted);
+  }
+  return bias.valid() ? ops::Add(graph, y, bias) : y;
 }
 
 }  // namespace
@@ -135,6 +165,9 @@ std::vector<KerasTensor> LowerConvTranspose(const LayerScope& scope, const CallI
   const Value kernel = scope.Weight("kernel", KernelShape(sizes, filters, graph.shape(x).dim(-1)));
   const Value bias = Bias(scope, filters);
   if (scope.failed()) return {};
+  if (scope.writer().theano && attributes.same && attributes.output_spatial.empty()) {
+    return Finish(scope, TheanoTranspose(scope, x, kernel, bias, sizes, attributes), first);
+  }
   return Finish(scope, ops::ConvTranspose(graph, x, kernel, bias, attributes), first);
 }
 
@@ -186,7 +219,6 @@ std::vector<KerasTensor> LowerSeparableConv(const LayerScope& scope, const CallI
   const Value bias = Bias(scope, filters);
   if (scope.failed()) return {};
   Value y = ops::DepthwiseConv(graph, x, depthwise, {}, padding->attributes);
-  if (padding->crop) y = CropToSame(scope, x, y, padding->attributes.strides);
   y = ops::Dense(graph, y, ops::Reshape(graph, pointwise, {middle, filters}), bias);
   return Finish(scope, y, first);
 }

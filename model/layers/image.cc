@@ -116,11 +116,8 @@ Value PadToAspect(const LayerScope& scope, const Image& image, int64_t height, i
   const int64_t pad_width = std::max(image.width, by(image.height, width, height));
   const int64_t top = (pad_height - image.height) / 2, left = (pad_width - image.width) / 2;
   if (scope.Choice("fill_mode", "constant", {"constant"}) != "constant") return {};
-  return ops::Pad(scope.graph(), image.value,
-                  {{0, 0},
-                   {top, pad_height - image.height - top},
-                   {left, pad_width - image.width - left},
-                   {0, 0}},
+  // Keras 3 pads both sides by the same number of cells, rounded down.
+  return ops::Pad(scope.graph(), image.value, {{0, 0}, {top, top}, {left, left}, {0, 0}},
                   ops::PadMode::kConstant, scope.Float("fill_value", 0));
 }
 
@@ -185,6 +182,12 @@ std::vector<KerasTensor> LowerCenterCrop(const LayerScope& scope, const CallInpu
                        (image->width - width) / 2, height, width));
   }
   return Finish(scope, *image, SmartResize(scope, *image, height, width));
+}
+
+// tf.keras crops the middle at inference, Keras 3 leaves the image alone.
+std::vector<KerasTensor> LowerRandomCrop(const LayerScope& scope, const CallInputs& inputs) {
+  if (scope.writer().dialect != Writer::Dialect::kKeras3) return LowerCenterCrop(scope, inputs);
+  return LowerAugmentation(scope, inputs);
 }
 
 }  // namespace h5serve::model

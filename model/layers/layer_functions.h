@@ -63,6 +63,7 @@ std::vector<KerasTensor> LowerPooling(const LayerScope& scope, const CallInputs&
 std::vector<KerasTensor> LowerRandomFourierFeatures(const LayerScope& scope,
                                                     const CallInputs& inputs);
 std::vector<KerasTensor> LowerReLU(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerRandomCrop(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRepeatVector(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerRescaling(const LayerScope& scope, const CallInputs& inputs);

@@ -44,8 +44,6 @@ std::vector<KerasTensor> LowerPooling(const LayerScope& scope, const CallInputs&
     for (int64_t size : attributes.sizes) {
       attributes.pads.emplace_back(TheanoPad(size), TheanoPad(size));
     }
-    // Keras 2 counted the padding, Keras 1 did not.
-    attributes.count_padding = scope.writer().dialect != Writer::Dialect::kKeras1;
   } else {
     attributes.same = same;
   }
