@@ -65,6 +65,8 @@ class ArchiveBinder {
 
   static std::string PythonClass(const Layer& layer) {
     std::string_view name = layer.written_class;
+    // The class registers itself under an older name than Python gives it.
+    if (name == "GroupQueryAttention") return "GroupedQueryAttention";
     const size_t package = name.rfind('>');
     return std::string(package == std::string_view::npos ? name : name.substr(package + 1));
   }
