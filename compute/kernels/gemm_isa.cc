@@ -346,7 +346,8 @@ class Product {
     const float* a =
         g_.a + block * g_.a_block_stride + part.segment_begin * g_.a_segment_stride + part.k_begin;
     float* c = g_.c + block * g_.c_block_stride + column;
-    const float* addend = g_.addend == nullptr || !part.last
+    // With the first part: the addend may be C, which that part overwrites.
+    const float* addend = g_.addend == nullptr || !part.first
                               ? nullptr
                               : g_.addend + block * g_.addend_block_stride + column;
     int64_t row = row_begin;
