@@ -6,6 +6,7 @@
 // register file allows, and rows are divided evenly among them.
 #include "compute/kernels/activation.h"
 #include "compute/kernels/kernel_table.h"
+#include "compute/kernels/rows.h"
 
 namespace h5serve::compute::kernels::H5SERVE_ISA {
 namespace {
@@ -437,8 +438,9 @@ inline constexpr const char* kIsa = "x86-64-v2";
 
 extern const KernelTable kTable;
 const KernelTable kTable = {
-    kIsa,         Unary,  ReluGeneral, Classify,   Binary,         Compare,
-    SelectFloats, kPanel, kTileRows,   PackPanels, MultiplyPacked,
+    kIsa,         Unary,        ReluGeneral, Classify,      Binary,
+    Compare,      SelectFloats, SoftmaxRow,  LogSoftmaxRow, MomentsOfRow,
+    NormalizeRow, kPanel,       kTileRows,   PackPanels,    MultiplyPacked,
 };
 
 }  // namespace h5serve::compute::kernels::H5SERVE_ISA

@@ -35,6 +35,16 @@ struct KernelTable {
   void (*select)(const bool* condition, int64_t condition_step, const float* a, int64_t a_step,
                  const float* b, int64_t b_step, float* y, int64_t n);
 
+  // y = e^(x - max x) / sum; y may be x. REQUIRES: n > 0.
+  void (*softmax)(const float* x, float* y, int64_t n);
+  // y = x - max x - log sum e^(x - max x); y may be x.
+  void (*log_softmax)(const float* x, float* y, int64_t n);
+  // Mean and variance (of the population) of a row.
+  void (*moments)(const float* x, int64_t n, float* mean, float* variance);
+  // y = (x - mean) * scale * gamma + beta; gamma and beta may be null.
+  void (*normalize)(const float* x, int64_t n, float mean, float scale, const float* gamma,
+                    const float* beta, float* y);
+
   // Columns of a full panel, and rows of the largest tile.
   int64_t panel_columns;
   int64_t tile_rows;
