@@ -144,7 +144,7 @@ void DiagnoseLayers(const ModelImage& image, DiagnosisList* diagnoses) {
   }
   if (missing.count() == 0) return;
   diagnoses->Add(Code::kIncompleteSave,
-                 fmt::format("layer_names lists {} layers, the groups of {} are missing: {}",
+                 fmt::format("layer_names lists {} layers, {} of their groups are missing: {}",
                              image.layer_groups.size(), missing.count(), missing.text()));
 }
 

@@ -174,7 +174,7 @@ ReaderRecords::Array DecodeArray(Decoder* decoder, uint64_t arena_end) {
   if (array.dtype == compute::DType::kString) {
     array.strings = decoder->RawTexts();
     if (array.strings.size() != static_cast<uint64_t>(*elements)) decoder->Fail();
-  } else if (array.offset != 0) {
+  } else {
     const uint64_t bytes = static_cast<uint64_t>(*elements) * compute::SizeOf(array.dtype);
     if (array.offset % kArenaAlignment != 0 || array.offset < kArenaOffset ||
         array.offset > arena_end || bytes > arena_end - array.offset) {

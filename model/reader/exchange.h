@@ -45,8 +45,7 @@ struct ReaderRecords {
     std::string path;
     compute::DType dtype = compute::DType::kFloat32;
     compute::Shape shape;
-    // Of the elements in the shared memory; 0 when only described (files that
-    // are no models). Unused for strings.
+    // Of the elements in the shared memory; unused for strings.
     uint64_t offset = 0;
     std::vector<std::string> strings;
   };

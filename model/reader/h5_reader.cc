@@ -12,13 +12,15 @@
 #include <string_view>
 
 #include "model/reader/h5_types.h"
+#include "model/reader/lzf_filter.h"
 
 namespace h5serve::model {
 namespace {
 
 constexpr int kMaxDepth = 64;
-// A hostile file links groups to each other so that paths double at each level.
 constexpr int kMaxLinks = 500'000;
+// A hostile file links groups to each other so that paths double at each level.
+constexpr int kMaxPathsOfGroup = 16;
 constexpr size_t kMaxFindings = 200;
 constexpr size_t kMaxNameBytes = 64 << 10;
 // Numbers of hard-linked arrays are shared, strings are copied.
@@ -83,11 +85,7 @@ class H5ModelReader {
     const H5Handle root(H5Gopen2(file_, "/", H5P_DEFAULT), H5Gclose);
     if (!root.valid()) return AddCorrupt("the root group", "");
     ReadRoot(root.id());
-    // Nobody needs the contents of a file that is no model.
-    only_describe_ = !is_archive_member_ && !image_.model_config && !HasLayerNames(root.id()) &&
-                     !H5Exists(root.id(), "model_weights") && !H5Exists(root.id(), "layers") &&
-                     !H5Exists(root.id(), "_layer_checkpoint_dependencies") &&
-                     H5Aexists(root.id(), "nb_layers") <= 0;
+    if (IsForeign(root.id())) return ListMembers(root.id());
     VisitGroup(root.id(), "", 0);
     if (!is_archive_member_) ReadLayerGroups(root.id());
   }
@@ -149,6 +147,22 @@ class H5ModelReader {
     return names;
   }
 
+  // Whether the file is no model, so that nobody needs its contents.
+  bool IsForeign(hid_t root) const {
+    if (is_archive_member_ || image_.model_config || HasLayerNames(root)) return false;
+    for (const char* name : {"model_weights", "layers", "_layer_checkpoint_dependencies"}) {
+      if (H5Exists(root, name)) return false;
+    }
+    return H5Aexists(root, "nb_layers") <= 0;
+  }
+
+  void ListMembers(hid_t root) {
+    std::vector<Link> links;
+    hsize_t position = 0;
+    H5Literate(root, H5_INDEX_NAME, H5_ITER_NATIVE, &position, CollectLink, &links);
+    for (Link& link : links) image_.root_names.push_back(std::move(link.name));
+  }
+
   void ReadRoot(hid_t root) {
     hsize_t position = 0;
     if (H5Aiterate2(root, H5_INDEX_NAME, H5_ITER_NATIVE, &position, CollectAttribute,
@@ -196,12 +210,14 @@ class H5ModelReader {
     }
     const H5Handle object(H5Oopen(group, link.name.c_str(), H5P_DEFAULT), H5Oclose);
     H5O_info_t info;
+    if (!object.valid() && link.type == H5L_TYPE_SOFT) return;  // leads nowhere
     if (!object.valid() || H5Oget_info2(object.id(), &info, H5O_INFO_BASIC) < 0) {
       AddCorrupt("an object", below);
     } else if (info.type == H5O_TYPE_DATASET) {
       VisitDataset(object.id(), below, info.addr);
     } else if (info.type == H5O_TYPE_GROUP) {
       if (std::ranges::find(ancestors_, info.addr) != ancestors_.end()) return;  // a cycle
+      if (++paths_of_group_[info.addr] > kMaxPathsOfGroup) return;
       if (depth >= kMaxDepth) {
         AddFinding(Code::kHdf5Corrupt, fmt::format("groups nest deeper than {}", kMaxDepth), below);
         return;
@@ -235,13 +251,8 @@ class H5ModelReader {
     const H5DatasetReader reader(dataset, file_bytes_);
     const H5DatasetReader::Result described = reader.Describe(&array);
     if (described.problem != H5DatasetReader::Problem::kNone) return AddProblem(described, path);
-    if (!only_describe_) {
-      const H5DatasetReader::Result read = reader.Read(&arena_, &array);
-      if (read.problem != H5DatasetReader::Problem::kNone) return AddProblem(read, path);
-    } else if (array.dtype == compute::DType::kString) {
-      image_.unsupported_datasets.emplace(path, "string");
-      return;
-    }
+    const H5DatasetReader::Result read = reader.Read(&arena_, &array);
+    if (read.problem != H5DatasetReader::Problem::kNone) return AddProblem(read, path);
     arrays_by_address_.emplace(address, records_.arrays.size());
     records_.arrays.push_back(std::move(array));
   }
@@ -319,9 +330,9 @@ class H5ModelReader {
   Arena& arena_;
   ReaderRecords& records_;
   ModelImage& image_;
-  bool only_describe_ = false;
   int links_seen_ = 0;
   std::vector<haddr_t> ancestors_;
+  std::map<haddr_t, int> paths_of_group_;
   std::set<std::string, std::less<>> groups_;
   std::map<haddr_t, size_t> arrays_by_address_;
 };
@@ -338,8 +349,9 @@ uint64_t Arena::Allocate(uint64_t bytes) {
 void InitializeHdf5() {
   H5dont_atexit();
   H5open();
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  KeepH5Failures();
   H5PLset_loading_state(0);
+  RegisterLzfFilter();
 }
 
 void ReadHdf5(void* file, size_t file_bytes, bool is_archive_member, Arena* arena,

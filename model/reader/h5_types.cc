@@ -18,6 +18,10 @@ namespace {
 constexpr uint64_t kMaxExpansion = 1100;
 constexpr uint64_t kAlwaysAllowedBytes = 1 << 20;
 
+// Of the call that failed last. HDF5's own stack is cleared by the next call,
+// such as one that closes a handle on the way out.
+H5Failure g_failure;
+
 herr_t CollectFailure(unsigned depth, const H5E_error2_t* error, void* data) {
   auto* failure = static_cast<H5Failure*>(data);
   // The stack begins where the error arose.
@@ -25,6 +29,12 @@ herr_t CollectFailure(unsigned depth, const H5E_error2_t* error, void* data) {
   if (error->min_num == H5E_NOSPACE || error->min_num == H5E_CANTALLOC) {
     failure->out_of_memory = true;
   }
+  return 0;
+}
+
+herr_t KeepFailure(hid_t stack, void*) {
+  g_failure = H5Failure();
+  H5Ewalk2(stack, H5E_WALK_UPWARD, CollectFailure, &g_failure);
   return 0;
 }
 
@@ -230,13 +240,29 @@ bool IsPlausible(uint64_t bytes, uint64_t stored) {
   return bytes <= stored * kMaxExpansion + kAlwaysAllowedBytes;
 }
 
+// Why elements could not be read: filters may be optional, so that only the
+// attempt shows whether one is missing.
+H5DatasetReader::Result Unreadable(hid_t dataset, const char* what) {
+  const H5Failure failure = LastH5Failure();
+  const H5Handle properties(H5Dget_create_plist(dataset), H5Pclose);
+  const std::string filter = properties.valid() ? UnavailableFilter(properties.id()) : "";
+  if (!filter.empty()) {
+    return {H5DatasetReader::Problem::kFinding, fmt::format("data packed by filter {}", filter),
+            Code::kHdf5UnsupportedFeature};
+  }
+  return {H5DatasetReader::Problem::kFinding,
+          fmt::format("cannot decode {}: {}", what, failure.description),
+          failure.out_of_memory ? Code::kReaderMemory : Code::kHdf5Corrupt};
+}
+
 }  // namespace
 
 bool H5Exists(hid_t group, const char* name) { return H5Lexists(group, name, H5P_DEFAULT) > 0; }
 
+void KeepH5Failures() { H5Eset_auto2(H5E_DEFAULT, KeepFailure, nullptr); }
+
 H5Failure LastH5Failure() {
-  H5Failure failure;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, CollectFailure, &failure);
+  H5Failure failure = g_failure;
   if (failure.description.empty()) failure.description = "no reason given";
   return failure;
 }
@@ -257,6 +283,7 @@ bool ReadAttributeStrings(hid_t object, const std::string& name, size_t file_byt
   const size_t size = std::max<size_t>(H5Tget_size(type.id()), 1);
   if (static_cast<uint64_t>(count) > file_bytes || size > file_bytes ||
       static_cast<uint64_t>(count) * size > file_bytes + kAlwaysAllowedBytes) {
+    g_failure = {"more strings than the file has bytes", false};
     return false;
   }
   const auto read = [&](hid_t memory_type, void* buffer) {
@@ -311,10 +338,6 @@ H5DatasetReader::Result H5DatasetReader::CheckStorage(const ReaderRecords::Array
   if (H5Pget_external_count(properties.id()) > 0) {
     return {Problem::kFinding, "a dataset whose data lie in another file", Code::kExternalLink};
   }
-  if (const std::string filter = UnavailableFilter(properties.id()); !filter.empty()) {
-    return {Problem::kFinding, fmt::format("data packed by filter {}", filter),
-            Code::kHdf5UnsupportedFeature};
-  }
   const int64_t elements = array.shape.num_elements();
   if (is_null || elements == 0) return {};
 
@@ -326,8 +349,9 @@ H5DatasetReader::Result H5DatasetReader::CheckStorage(const ReaderRecords::Array
   const H5Handle type(H5Dget_type(dataset_), H5Tclose);
   const uint64_t element_bytes = H5Tget_size(type.id());
   const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset_), file_bytes_);
-  const bool overflows = element_bytes > (uint64_t{1} << 32);
-  if (overflows || !IsPlausible(static_cast<uint64_t>(elements) * element_bytes, stored)) {
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(static_cast<uint64_t>(elements), element_bytes, &bytes) ||
+      !IsPlausible(bytes, stored)) {
     return {Problem::kFinding,
             fmt::format("an array of {} elements is stored in {} bytes", elements, stored),
             Code::kReaderMemory};
@@ -345,7 +369,7 @@ H5DatasetReader::Result H5DatasetReader::Read(Arena* arena, ReaderRecords::Array
       return H5Dread(dataset_, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer);
     };
     if (!ReadStringElements(type.id(), space.id(), elements, read, &array->strings)) {
-      return {Problem::kCorrupt, "a dataset of strings"};
+      return Unreadable(dataset_, "a dataset of strings");
     }
     return {};
   }
@@ -362,7 +386,7 @@ H5DatasetReader::Result H5DatasetReader::Read(Arena* arena, ReaderRecords::Array
   std::byte* destination = arena->at(array->offset);
   const H5Handle memory_type(MemoryType(type.id(), array->dtype), H5Tclose);
   if (H5Dread(dataset_, memory_type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, destination) < 0) {
-    return {Problem::kCorrupt, "a dataset"};
+    return Unreadable(dataset_, "a dataset");
   }
   if (array->dtype == compute::DType::kBool) {
     for (int64_t i = 0; i < elements; ++i) {

@@ -35,11 +35,12 @@ class H5Handle {
 // Whether the group has a link of this name, whatever it leads to.
 bool H5Exists(hid_t group, const char* name);
 
-// What HDF5's error stack says about the call that failed last.
+// What HDF5 says about the call that failed last, once KeepH5Failures was called.
 struct H5Failure {
   std::string description;
   bool out_of_memory = false;
 };
+void KeepH5Failures();
 H5Failure LastH5Failure();
 
 // Reads an attribute of strings, fixed or variable-length, of any rank, in

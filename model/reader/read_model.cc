@@ -62,6 +62,9 @@ std::optional<ModelImage> ReadArchive(int descriptor, const std::string& path,
                                       const ReadOptions& options, DiagnosisList* diagnoses) {
   std::optional<KerasArchive> archive = ReadKerasArchive(descriptor, path, options, diagnoses);
   if (!archive) return std::nullopt;
+  const ContentKind weights = SniffContent(archive->weights.get(), archive->weights_bytes,
+                                           path + ": the member of weights", diagnoses);
+  if (weights != ContentKind::kHdf5) return std::nullopt;
   std::optional<ModelImage> image = ReadInSandbox(archive->weights.get(), archive->weights_bytes,
                                                   /*is_archive_member=*/true, options, diagnoses);
   if (!image) return std::nullopt;

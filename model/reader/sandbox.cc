@@ -277,10 +277,10 @@ std::optional<ModelImage> TakeOver(int memory_descriptor, uint64_t capacity,
     if (array.dtype == compute::DType::kString) {
       tensor = compute::Tensor::Strings(array.shape, std::move(array.strings));
     } else {
-      const void* data = array.offset != 0 ? memory->base() + array.offset : nullptr;
-      tensor = compute::Tensor::View(memory, data, array.dtype, array.shape);
+      tensor =
+          compute::Tensor::View(memory, memory->base() + array.offset, array.dtype, array.shape);
     }
-    if (array.dtype == compute::DType::kBool && !tensor.empty() && !IsSoundBool(tensor)) {
+    if (array.dtype == compute::DType::kBool && !IsSoundBool(tensor)) {
       return std::nullopt;
     }
     image.datasets.insert_or_assign(std::move(array.path), std::move(tensor));
