@@ -11,6 +11,7 @@
 #include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
 #include "model/dialect/class_names.h"
+#include "model/lower_model.h"
 
 namespace h5serve::model {
 namespace {
@@ -96,19 +97,18 @@ std::optional<Value> AxisFunction(compute::Graph& graph, std::string_view name, 
   return std::nullopt;
 }
 
-// The name in a string, "package>name", or a function object.
+// The name in a string or a function object. A name of a package of somebody
+// else's stays whole, so that it never passes for Keras' function of that name.
 std::string_view ActivationName(const ConfigValue& activation) {
-  if (activation.is_string()) {
-    std::string_view name = activation.as_string();
-    const size_t package = name.rfind('>');
-    if (package != std::string_view::npos) name.remove_prefix(package + 1);
-    return name;
+  std::string_view name;
+  if (activation.is_string()) name = activation.as_string();
+  if (activation.is_dict() && activation["config"].is_string()) {
+    name = activation["config"].as_string();
   }
-  if (!activation.is_dict()) return "";
-  const ConfigValue& config = activation["config"];
-  if (config.is_string()) return config.as_string();
-  // An activation function saved as an object of its own class.
-  return "";
+  for (std::string_view prefix : {"keras>", "keras.activations.", "builtins>"}) {
+    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+  }
+  return name;
 }
 
 float DictFloat(const ConfigValue& config, std::initializer_list<std::string_view> keys,
@@ -148,6 +148,28 @@ std::optional<Value> LayerInstance(const LayerScope& scope, const ConfigValue& e
   return std::nullopt;
 }
 
+// A function that custom_objects defines, applied as a layer of its name.
+std::optional<Value> CustomFunction(const LayerScope& scope, std::string_view key,
+                                    std::string_view name, const ConfigValue& config, Value x) {
+  Layer layer;
+  layer.name = std::string(key);
+  layer.class_name = std::string(name);
+  layer.written_class = layer.class_name;
+  layer.json_pointer = scope.layer().json_pointer;
+  layer.config = config.is_dict() ? config : ConfigValue(ConfigValue::Dict{});
+  // Keras' own layers are not called this way.
+  if (name.empty() || FindLayerClass(name) != nullptr ||
+      scope.lowering().LowerFunctionOf(layer) == nullptr) {
+    return std::nullopt;
+  }
+  CallInputs inputs;
+  inputs.args.emplace_back();
+  inputs.args[0].kind = Argument::Kind::kTensor;
+  inputs.args[0].tensor = {x, std::nullopt};
+  const std::vector<KerasTensor> outputs = scope.Apply(layer, inputs);
+  return outputs.size() == 1 ? outputs[0].value : Value{};
+}
+
 void Unknown(const LayerScope& scope, std::string_view key, const ConfigValue& activation) {
   scope.Fail(Code::kUnknownActivation,
              fmt::format("{} {} of layer {} is no function of Keras", key, activation.ToJson(120),
@@ -170,8 +192,20 @@ Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
   if (activation.is_dict() && activation["config"].is_dict()) {
     if (const std::optional<Value> value = LayerInstance(scope, activation, x)) return *value;
   }
+  const bool object = activation.is_dict() && !activation["config"].is_string();
+  if (const std::optional<Value> value =
+          CustomFunction(scope, key, object ? activation.StringOr("class_name") : name,
+                         object ? activation["config"] : ConfigValue(), x)) {
+    return *value;
+  }
   Unknown(scope, key, activation);
   return {};
+}
+
+bool IsElementwise(const LayerScope& scope, std::string_view key) {
+  const ConfigValue& activation = scope.config()[key];
+  return activation.is_null() ||
+         FindElement(scope.writer(), ActivationName(activation)).has_value();
 }
 
 Value ApplyActivation(const LayerScope& scope, std::string_view key, Value x) {

@@ -14,6 +14,9 @@ namespace h5serve::model {
 // function object, or a layer instance. UNKNOWN_ACTIVATION otherwise.
 compute::Value ApplyActivation(const LayerScope& scope, std::string_view key, compute::Value x);
 
+// True when the activation under `key` looks at each element alone.
+bool IsElementwise(const LayerScope& scope, std::string_view key);
+
 // Applies an activation given as a config value.
 compute::Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
                                     const ConfigValue& activation, compute::Value x);

@@ -135,6 +135,13 @@ std::vector<KerasTensor> LowerSoftmax(const LayerScope& scope, const CallInputs&
   Value keep;
   if (mask != nullptr && mask->is_tensor()) keep = mask->tensor.value;
   if (tensors.size() > 1) keep = tensors[1].value;
+  // The tensor's own mask counts since the layer takes one.
+  const Writer& writer = scope.writer();
+  const bool implicit = writer.dialect == Writer::Dialect::kKeras3 ||
+                        (writer.dialect == Writer::Dialect::kTfKeras && writer.AtLeast(2, 4));
+  if (!keep.valid() && implicit && x->mask && graph.rank(*x->mask) == graph.rank(value)) {
+    keep = *x->mask;
+  }
   if (keep.valid()) {
     const Value drop =
         ops::Unary(graph, UnaryKind::kLogicalNot, ops::Cast(graph, keep, compute::DType::kBool));

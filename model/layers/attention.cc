@@ -63,8 +63,10 @@ std::optional<DenseInputs> ParseDense(const LayerScope& scope, const CallInputs&
   if (const CallArgument* mask = inputs.Keyword("mask")) {
     const auto pick = [&](size_t i, std::optional<Value>* into) {
       if (i < mask->list.size()) {
-        *into = mask->list[i].is_tensor() ? std::optional<Value>(mask->list[i].tensor.value)
-                                          : std::nullopt;
+        into->reset();
+        if (mask->list[i].is_tensor()) {
+          *into = ops::Cast(scope.graph(), mask->list[i].tensor.value, DType::kBool);
+        }
       }
     };
     pick(0, &in.query_mask);
@@ -76,10 +78,14 @@ std::optional<DenseInputs> ParseDense(const LayerScope& scope, const CallInputs&
 std::vector<KerasTensor> FinishDense(const LayerScope& scope, const CallInputs& inputs,
                                      const DenseInputs& in, Value scores) {
   compute::Graph& graph = scope.graph();
-  if (in.value_mask) scores = MaskScores(graph, scores, ops::ExpandDims(graph, *in.value_mask, 1));
+  // One penalty for both masks: where nothing is left, all places count alike.
+  std::optional<Value> keep;
+  if (in.value_mask) keep = ops::ExpandDims(graph, *in.value_mask, 1);
   if (scope.Bool("causal", false) || KeywordFlag(inputs, "use_causal_mask")) {
-    scores = MaskScores(graph, scores, CausalMask(graph, scores));
+    const Value causal = CausalMask(graph, scores);
+    keep = keep ? ops::Binary(graph, BinaryKind::kLogicalAnd, *keep, causal) : causal;
   }
+  if (keep) scores = MaskScores(graph, scores, *keep);
   const Value weights = ops::Softmax(graph, scores, {-1});
   Value y = ops::MatMul(graph, weights, in.value.value);
   if (in.query_mask) {
@@ -207,9 +213,12 @@ std::optional<Value> CombinedMask(compute::Graph& graph, const HeadInputs& in, V
   const auto add = [&](Value next) {
     mask = mask ? ops::Binary(graph, BinaryKind::kLogicalAnd, *mask, next) : next;
   };
-  if (in.query_mask) add(ops::ExpandDims(graph, *in.query_mask, -1));
-  if (in.value_mask) add(ops::ExpandDims(graph, *in.value_mask, -2));
-  if (in.key_mask) add(ops::ExpandDims(graph, *in.key_mask, -2));
+  const auto steps = [&](Value given, int64_t axis) {
+    add(ops::ExpandDims(graph, ops::Cast(graph, given, DType::kBool), axis));
+  };
+  if (in.query_mask) steps(*in.query_mask, -1);
+  if (in.value_mask) steps(*in.value_mask, -2);
+  if (in.key_mask) steps(*in.key_mask, -2);
   if (in.attention_mask) add(ops::Cast(graph, *in.attention_mask, DType::kBool));
   if (in.causal) {
     // Over the last two axes of one head.
@@ -327,6 +336,22 @@ Value ProjectOut(const LayerScope& scope, Value context) {
 
 }  // namespace
 
+namespace {
+
+// What Keras 3.15 added to both kinds of heads.
+bool RefuseVariants(const LayerScope& scope) {
+  for (std::string_view key : {"use_gate", "sliding_window"}) {
+    const ConfigValue& value = scope.config()[key];
+    if (value.is_null() || (value.is_bool() && !value.as_bool())) continue;
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("{}.{} = {}", scope.path(), key, value.ToJson(40)));
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::vector<KerasTensor> LowerMultiHeadAttention(const LayerScope& scope,
                                                  const CallInputs& inputs) {
   const std::optional<HeadInputs> in = ParseHeads(scope, inputs);
@@ -335,10 +360,7 @@ std::vector<KerasTensor> LowerMultiHeadAttention(const LayerScope& scope,
   const int64_t heads = scope.PositiveInt("num_heads");
   const int64_t key_dim = scope.PositiveInt("key_dim");
   const int64_t value_dim = scope.Has("value_dim") ? scope.PositiveInt("value_dim") : key_dim;
-  if (scope.Bool("use_gate", false)) {
-    scope.Fail(Code::kUnsupportedArgument,
-               fmt::format("{}: use_gate=true not implemented", scope.path()));
-  }
+  if (RefuseVariants(scope)) return {};
   const int rank = graph.rank(in->query.value);
   std::vector<int64_t> axes = scope.Ints("attention_axes", {});
   if (axes.empty()) {
@@ -376,7 +398,7 @@ std::vector<WeightRole> MultiHeadAttentionWeights(const Layer& layer, const Writ
 std::vector<KerasTensor> LowerGroupedQueryAttention(const LayerScope& scope,
                                                     const CallInputs& inputs) {
   const std::optional<HeadInputs> in = ParseHeads(scope, inputs);
-  if (!in) return {};
+  if (!in || RefuseVariants(scope)) return {};
   compute::Graph& graph = scope.graph();
   const int64_t width = scope.PositiveInt("head_dim");
   const int64_t heads = scope.PositiveInt("num_query_heads");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "compute/ops/elementwise.h"
 #include "compute/ops/recurrent.h"
 #include "compute/ops/shape_ops.h"
 #include "model/layers/activation.h"
@@ -66,6 +67,18 @@ std::vector<KerasTensor> LowerConvLstm(const LayerScope& scope, const CallInputs
   }
   std::vector<Value> out = ops::ConvLstm(graph, in, attributes);
   if (scope.failed() || out.size() != 3) return {};
+  if (call->mask && call->zero_output_for_mask) {
+    if (!attributes.return_sequences) {
+      scope.Fail(Code::kUnsupportedArgument,
+                 fmt::format("layer {}: zero_output_for_mask without sequences", scope.path()));
+      return {};
+    }
+    // Outputs stand in processing order.
+    Value keep = attributes.go_backwards ? ReverseTime(graph, *call->mask) : *call->mask;
+    keep = ops::Cast(graph, keep, compute::DType::kFloat32);
+    while (graph.rank(keep) < spatial + 3) keep = ops::ExpandDims(graph, keep, -1);
+    out[0] = ops::Multiply(graph, out[0], keep);
+  }
   if (first) {
     out[0] =
         attributes.return_sequences ? StepsToFirst(graph, out[0]) : ToChannelsFirst(graph, out[0]);

@@ -56,30 +56,43 @@ Value WithLora(const LayerScope& scope, Value kernel) {
                   ops::MultiplyScalar(graph, update, alpha / static_cast<float>(rank)));
 }
 
-// Brings the result of a channels-last op to where Keras has it.
+// Brings the result of a channels-last op to where Keras has it. Activations that
+// look along the last axis come after that.
 std::vector<KerasTensor> Finish(const LayerScope& scope, Value y, bool first) {
-  y = ApplyActivation(scope, "activation", y);
-  if (first) y = ToChannelsFirst(scope.graph(), y);
-  return One(y);
+  if (!first) return One(ApplyActivation(scope, "activation", y));
+  if (IsElementwise(scope, "activation")) {
+    return One(ToChannelsFirst(scope.graph(), ApplyActivation(scope, "activation", y)));
+  }
+  return One(ApplyActivation(scope, "activation", ToChannelsFirst(scope.graph(), y)));
 }
 
-// Theano's 'same': the full result from floor(k/2) on, size * stride cells of it.
+// Theano's 'same': the full result from floor(k/2) on, size * stride cells of it,
+// or as many as output_padding or Keras 1's output_shape say.
 Value TheanoTranspose(const LayerScope& scope, Value x, Value kernel, Value bias,
                       const std::vector<int64_t>& sizes, ops::ConvTransposeAttributes attributes) {
   compute::Graph& graph = scope.graph();
+  const bool same = attributes.same;
+  const std::vector<int64_t> extra = attributes.output_padding;
+  const std::vector<int64_t> given = attributes.output_spatial;
   attributes.same = false;
   attributes.output_padding.clear();
+  attributes.output_spatial.clear();
   Value y = ops::ConvTranspose(graph, x, kernel, {}, attributes);
   for (size_t i = 0; i < sizes.size(); ++i) {
     const int axis = static_cast<int>(i) + 1;
     const int64_t size = graph.shape(x).dim(axis), have = graph.shape(y).dim(axis);
     if (size == kUnknown || have == kUnknown) {
-      scope.Fail(Code::kUnsupportedArgument,
-                 fmt::format("layer {}: Theano's 'same' padding needs fixed sizes", scope.path()));
+      scope.Fail(
+          Code::kUnsupportedArgument,
+          fmt::format("layer {}: Theano's transposed convolution needs fixed sizes", scope.path()));
       return {};
     }
-    const int64_t before = ((sizes[i] - 1) * attributes.dilations[i] + 1) / 2;
-    const int64_t wanted = size * attributes.strides[i];
+    const int64_t extent = (sizes[i] - 1) * attributes.dilations[i] + 1;
+    const int64_t stride = attributes.strides[i];
+    const int64_t before = same ? extent / 2 : 0;
+    int64_t wanted = same ? size * stride : have;
+    if (!extra.empty()) wanted = (size - 1) * stride + extent - 2 * before + extra[i];
+    if (!given.empty() && given[i] != kUnknown) wanted = given[i];
     const int64_t missing = std::max<int64_t>(0, before + wanted - have);
     if (missing > 0) {
       std::vector<std::pair<int64_t, int64_t>> pads(graph.rank(y), {0, 0});
@@ -162,10 +175,22 @@ std::vector<KerasTensor> LowerConvTranspose(const LayerScope& scope, const CallI
       }
     }
   }
+  if (scope.Int("groups", 1) != 1) scope.BadValue("groups", "transposed convolutions have none");
+  bool padded = attributes.output_padding.empty() ||
+                static_cast<int>(attributes.output_padding.size()) == spatial;
+  for (size_t i = 0; padded && i < attributes.output_padding.size(); ++i) {
+    padded =
+        attributes.output_padding[i] >= 0 && attributes.output_padding[i] < attributes.strides[i];
+  }
+  if (!padded) scope.BadValue("output_padding", "sizes below the strides are expected");
+  for (int64_t size : attributes.output_spatial) {
+    if (size != kUnknown && size < 1) scope.BadValue("output_shape", "sizes are expected");
+  }
   const Value kernel = scope.Weight("kernel", KernelShape(sizes, filters, graph.shape(x).dim(-1)));
   const Value bias = Bias(scope, filters);
   if (scope.failed()) return {};
-  if (scope.writer().theano && attributes.same && attributes.output_spatial.empty()) {
+  if (scope.writer().theano && (attributes.same || !attributes.output_padding.empty() ||
+                                !attributes.output_spatial.empty())) {
     return Finish(scope, TheanoTranspose(scope, x, kernel, bias, sizes, attributes), first);
   }
   return Finish(scope, ops::ConvTranspose(graph, x, kernel, bias, attributes), first);
@@ -227,57 +252,6 @@ std::vector<WeightRole> SeparableConvWeights(const Layer& layer, const Writer&) 
   std::vector<WeightRole> roles{{"depthwise_kernel"}, {"pointwise_kernel"}};
   if (Flag(layer, "use_bias", true)) roles.push_back({"bias"});
   return roles;
-}
-
-std::vector<KerasTensor> LowerLocallyConnected(const LayerScope& scope, const CallInputs& inputs) {
-  const int spatial = SpatialRank(scope.layer());
-  const std::optional<KerasTensor> input = InputOfRank(scope, inputs, spatial + 2);
-  if (!input) return {};
-  compute::Graph& graph = scope.graph();
-  const bool first = scope.ChannelsFirst();
-  const Value x = first ? ToChannelsLast(graph, input->value) : input->value;
-  if (scope.writer().dialect == Writer::Dialect::kTfKeras && scope.Int("implementation", 1) != 1) {
-    scope.Fail(Code::kUnsupportedArgument,
-               fmt::format("{}: implementation={} not implemented", scope.path(),
-                           scope.Int("implementation", 1)));
-    return {};
-  }
-  if (scope.Choice("padding", "valid", {"valid", "same"}) != "valid") {
-    scope.Fail(Code::kUnsupportedArgument,
-               fmt::format("{}: padding=same not implemented", scope.path()));
-    return {};
-  }
-  const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);
-  const std::vector<int64_t> strides = scope.Sizes("strides", spatial, 1);
-  const int64_t filters = scope.PositiveInt("filters");
-  const int64_t channels = graph.shape(x).dim(-1);
-  int64_t places = 1, patch = channels;
-  Shape bias_shape;
-  for (int i = 0; i < spatial; ++i) {
-    const int64_t size = graph.shape(x).dim(i + 1);
-    if (size < sizes[i] || channels == kUnknown) {
-      scope.Fail(Code::kShapeInferenceFailed,
-                 fmt::format("layer {}: input {} is too small or not fixed", scope.path(),
-                             graph.shape(x).ToString()));
-      return {};
-    }
-    const int64_t out = (size - sizes[i]) / strides[i] + 1;
-    places *= out;
-    patch *= sizes[i];
-    bias_shape.push_back(out);
-  }
-  bias_shape.push_back(filters);
-  Value kernel = scope.Weight("kernel", {places, patch, filters});
-  if (scope.failed()) return {};
-  if (first && spatial == 2) {
-    // Patches of channels_first models are flattened as (channels, rows, columns).
-    kernel = ops::Reshape(graph, kernel, {places, channels, patch / channels, filters});
-    kernel = ops::Transpose(graph, kernel, {0, 2, 1, 3});
-    kernel = ops::Reshape(graph, kernel, {places, patch, filters});
-  }
-  const Value bias = scope.Bool("use_bias", true) ? scope.Weight("bias", bias_shape) : Value{};
-  if (scope.failed()) return {};
-  return Finish(scope, ops::LocallyConnected(graph, x, kernel, bias, sizes, strides), first);
 }
 
 }  // namespace h5serve::model

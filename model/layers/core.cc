@@ -10,6 +10,7 @@
 #include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/layout.h"
+#include "model/layers/quantization.h"
 
 namespace h5serve::model {
 
@@ -27,15 +28,14 @@ bool Flag(const Layer& layer, std::string_view key, bool otherwise) {
 
 bool HasLora(const Layer& layer) { return !layer.config["lora_rank"].is_null(); }
 
-// "int8_from_float32" and the like.
-bool Quantized(const LayerScope& scope) {
-  const std::string_view policy = scope.config().StringOr("dtype");
-  const bool quantized = policy.find("_from_") != std::string_view::npos;
-  if (quantized) {
-    scope.Fail(Code::kQuantizedUnsupported,
-               fmt::format("layer {} is quantized ({})", scope.path(), policy));
-  }
-  return quantized;
+// True, with a diagnosis, for a quantized layer that is not computed.
+bool RefuseQuantized(const LayerScope& scope) {
+  const std::string mode = QuantizationMode(scope.layer());
+  if (mode.empty()) return false;
+  scope.Fail(Code::kQuantizedUnsupported,
+             fmt::format("layer {} is a {} quantized as {}", scope.path(), scope.layer().class_name,
+                         mode));
+  return true;
 }
 
 // w + alpha / rank * A B: how Keras 3 merges low-rank updates.
@@ -59,9 +59,19 @@ Value WithLora(const LayerScope& scope, Value w, std::string_view a_role, std::s
 
 std::vector<KerasTensor> LowerDense(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
-  if (!x || Quantized(scope)) return {};
+  if (!x) return {};
   compute::Graph& graph = scope.graph();
   const int64_t units = scope.PositiveInt("units");
+  if (graph.rank(x->value) < 2) {
+    graph.Fail(absl::InvalidArgumentError(
+        fmt::format("Dense takes rank 2 or more, not {}", graph.shape(x->value).ToString())));
+    return {};
+  }
+  if (!QuantizationMode(scope.layer()).empty()) {
+    if (scope.failed()) return {};
+    return One(ApplyActivation(scope, "activation", QuantizedDense(scope, x->value, units)),
+               x->mask);
+  }
   Value kernel = scope.Weight("kernel", {graph.shape(x->value).dim(-1), units});
   const Value bias = scope.Bool("use_bias", true) ? scope.Weight("bias", {units}) : Value{};
   if (scope.failed()) return {};
@@ -71,6 +81,7 @@ std::vector<KerasTensor> LowerDense(const LayerScope& scope, const CallInputs& i
 }
 
 std::vector<WeightRole> DenseWeights(const Layer& layer, const Writer&) {
+  if (!QuantizationMode(layer).empty()) return QuantizedKernelRoles(layer);
   const bool lora = HasLora(layer);
   std::vector<WeightRole> roles{{"kernel", !lora}};
   if (Flag(layer, "use_bias", true)) roles.push_back({"bias"});
@@ -83,7 +94,7 @@ std::vector<WeightRole> DenseWeights(const Layer& layer, const Writer&) {
 
 std::vector<KerasTensor> LowerEinsumDense(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
-  if (!x || Quantized(scope)) return {};
+  if (!x || RefuseQuantized(scope)) return {};
   compute::Graph& graph = scope.graph();
   const std::string equation = scope.String("equation", "");
   const compute::Tensor* stored = scope.WeightTensor("kernel");
@@ -94,7 +105,7 @@ std::vector<KerasTensor> LowerEinsumDense(const LayerScope& scope, const CallInp
   if (const compute::Tensor* bias = scope.WeightTensor("bias")) {
     y = ops::Add(graph, y, scope.Weight("bias", bias->shape()));
   }
-  return One(ApplyActivation(scope, "activation", y), x->mask);
+  return One(ApplyActivation(scope, "activation", y));
 }
 
 std::vector<WeightRole> EinsumDenseWeights(const Layer& layer, const Writer&) {
@@ -156,28 +167,74 @@ std::vector<WeightRole> HighwayWeights(const Layer& layer, const Writer&) {
   return roles;
 }
 
+namespace {
+
+Value EmbeddingTable(const LayerScope& scope) {
+  const Value table =
+      scope.Weight("embeddings", {scope.PositiveInt("input_dim"), scope.PositiveInt("output_dim")});
+  if (scope.failed() || !HasLora(scope.layer())) return table;
+  return WithLora(scope, table, "lora_embeddings_a", "lora_embeddings_b");
+}
+
+}  // namespace
+
 std::vector<KerasTensor> LowerEmbedding(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
-  if (!x || Quantized(scope)) return {};
+  if (!x) return {};
   compute::Graph& graph = scope.graph();
-  Value table =
-      scope.Weight("embeddings", {scope.PositiveInt("input_dim"), scope.PositiveInt("output_dim")});
-  if (scope.failed()) return {};
-  if (HasLora(scope.layer())) {
-    table = WithLora(scope, table, "lora_embeddings_a", "lora_embeddings_b");
-  }
   const Value ids = ops::Cast(graph, x->value, compute::DType::kInt64);
+  const bool quantized = !QuantizationMode(scope.layer()).empty();
+  const Value y = quantized ? QuantizedEmbedding(scope, ids)
+                            : ops::Embedding(graph, EmbeddingTable(scope), ids);
+  if (scope.failed()) return {};
   std::optional<Value> mask;
   if (scope.Bool("mask_zero", false)) {
-    mask = ops::Binary(graph, ops::BinaryKind::kNotEqual, ids,
-                       graph.Constant(compute::Tensor::Scalar(int64_t{0})));
+    // Of the ids as they came: Keras compares before it casts.
+    const Value zero = ops::Cast(graph, graph.Constant(compute::Tensor::Scalar(int64_t{0})),
+                                 graph.dtype(x->value));
+    mask = ops::Binary(graph, ops::BinaryKind::kNotEqual, x->value, zero);
   }
-  return One(ops::Embedding(graph, table, ids), mask);
+  return One(y, mask);
 }
 
 std::vector<WeightRole> EmbeddingWeights(const Layer& layer, const Writer&) {
+  if (!QuantizationMode(layer).empty()) return QuantizedEmbeddingRoles(layer);
   if (!HasLora(layer)) return {{"embeddings"}};
   return {{"embeddings", false}, {"lora_embeddings_a"}, {"lora_embeddings_b"}};
+}
+
+// An embedding that also maps back: reverse=True gives a value for each row.
+std::vector<KerasTensor> LowerReversibleEmbedding(const LayerScope& scope,
+                                                  const CallInputs& inputs) {
+  const CallArgument* flag = inputs.args.size() > 1 ? &inputs.args[1] : inputs.Keyword("reverse");
+  const bool reverse = flag != nullptr && flag->constant.is_bool() && flag->constant.as_bool();
+  if (!reverse) return LowerEmbedding(scope, inputs);
+  const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  if (!x || RefuseQuantized(scope)) return {};
+  compute::Graph& graph = scope.graph();
+  Value logits;
+  if (scope.Bool("tie_weights", true)) {
+    logits = ops::MatMul(graph, x->value, EmbeddingTable(scope), false, true);
+  } else {
+    const Value kernel = scope.Weight(
+        "reverse_embeddings", {scope.PositiveInt("output_dim"), scope.PositiveInt("input_dim")});
+    logits = ops::Dense(graph, x->value, kernel, {});
+  }
+  if (scope.failed()) return {};
+  if (scope.Has("logit_soft_cap")) {
+    const float cap = scope.Float("logit_soft_cap", 1);
+    if (!(cap > 0)) scope.BadValue("logit_soft_cap", "a positive number is expected");
+    if (scope.failed()) return {};
+    logits = ops::MultiplyScalar(
+        graph, ops::Tanh(graph, ops::MultiplyScalar(graph, logits, 1 / cap)), cap);
+  }
+  return One(logits, x->mask);
+}
+
+std::vector<WeightRole> ReversibleEmbeddingWeights(const Layer& layer, const Writer& writer) {
+  std::vector<WeightRole> roles = EmbeddingWeights(layer, writer);
+  if (!Flag(layer, "tie_weights", true)) roles.insert(roles.begin() + 1, {"reverse_embeddings"});
+  return roles;
 }
 
 // Everything that changes nothing at inference; masks pass.
@@ -195,6 +252,37 @@ std::vector<KerasTensor> LowerIdentity(const LayerScope& scope, const CallInputs
 // not pass masks.
 std::vector<KerasTensor> LowerAugmentation(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  if (!x) return {};
+  return One(x->value);
+}
+
+// Layers of Keras that no file can be served with.
+std::vector<KerasTensor> LowerUnsupported(const LayerScope& scope, const CallInputs&) {
+  scope.Fail(Code::kUnsupportedLayer, fmt::format("layer {} is a {}, which is not supported",
+                                                  scope.path(), scope.layer().class_name));
+  return {};
+}
+
+std::vector<KerasTensor> LowerFeatureColumns(const LayerScope& scope, const CallInputs&) {
+  scope.Fail(Code::kFeatureColumnsUnsupported,
+             fmt::format("layer {} is made of feature columns: {}", scope.path(),
+                         scope.config()["feature_columns"].ToJson(200)));
+  return {};
+}
+
+// Inner layers one after the other.
+std::vector<KerasTensor> LowerPipeline(const LayerScope& scope, const CallInputs& inputs) {
+  std::optional<KerasTensor> x = OnlyInput(scope, inputs);
+  for (const auto& inner : scope.layer().inner) {
+    if (!x || scope.failed()) return {};
+    CallInputs call;
+    call.args.emplace_back();
+    call.args[0].kind = Argument::Kind::kTensor;
+    call.args[0].tensor = *x;
+    const std::vector<KerasTensor> outputs = scope.Apply(*inner, call);
+    if (outputs.size() != 1) return {};
+    x = outputs[0];
+  }
   if (!x) return {};
   return One(x->value);
 }

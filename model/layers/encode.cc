@@ -25,7 +25,7 @@ Value Encode(const LayerScope& scope, Value ids, int64_t depth, const std::strin
   if (mode == "multi_hot" || mode == "binary" || mode == "count") {
     if (graph.rank(ids) == 1) ids = ops::ExpandDims(graph, ids, 1);
     return ops::BinCount(graph, ids, depth, mode != "count", mode == "count" ? weights : Value{},
-                         false);
+                         /*ignore_negative=*/true);
   }
   scope.Fail(Code::kUnsupportedArgument,
              fmt::format("{}: output_mode={} not implemented", scope.path(), mode));

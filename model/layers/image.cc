@@ -123,11 +123,16 @@ Value PadToAspect(const LayerScope& scope, const Image& image, int64_t height, i
 
 Value ResizeTo(const LayerScope& scope, Value x, int64_t height, int64_t width,
                ops::ResizeMethod method) {
+  compute::Graph& graph = scope.graph();
   ops::ResizeAttributes attributes;
   attributes.method = method;
   attributes.size = {height, width};
   attributes.antialias = scope.Bool("antialias", false);
-  return ops::Resize(scope.graph(), x, attributes);
+  if (graph.dtype(x) != compute::DType::kInt64) return ops::Resize(graph, x, attributes);
+  const Value y = ops::Resize(graph, ops::Cast(graph, x, compute::DType::kFloat32), attributes);
+  if (scope.writer().dialect != Writer::Dialect::kKeras3) return y;
+  // Keras 3 gives integers back for integers.
+  return ops::Cast(graph, ops::Unary(graph, ops::UnaryKind::kRound, y), compute::DType::kInt64);
 }
 
 // Smart resize: cropped to the aspect ratio, then bilinear.

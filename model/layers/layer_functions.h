@@ -84,6 +84,11 @@ std::vector<KerasTensor> LowerThresholdedRelu(const LayerScope& scope, const Cal
 std::vector<KerasTensor> LowerTimeDistributed(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerUnitNormalization(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerFeatureColumns(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerPipeline(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerReversibleEmbedding(const LayerScope& scope,
+                                                  const CallInputs& inputs);
+std::vector<KerasTensor> LowerUnsupported(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerZeroPadding(const LayerScope& scope, const CallInputs& inputs);
 
 std::vector<WeightRole> AdditiveAttentionWeights(const Layer& layer, const Writer& writer);
@@ -104,6 +109,7 @@ std::vector<WeightRole> PReluWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> ParametricSoftplusWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RandomFourierFeaturesWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RecurrentWeights(const Layer& layer, const Writer& writer);
+std::vector<WeightRole> ReversibleEmbeddingWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> RmsNormalizationWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> SReluWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> ScaleCenterWeights(const Layer& layer, const Writer& writer);

@@ -39,16 +39,32 @@ void AlignRanks(compute::Graph& graph, std::vector<KerasTensor>* tensors) {
   }
 }
 
+bool AnyMasked(const std::vector<KerasTensor>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
+}
+bool AllMasked(const std::vector<KerasTensor>& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
+}
+
+bool IsKeras3(const LayerScope& scope) {
+  return scope.writer().dialect == Writer::Dialect::kKeras3;
+}
+
+// Keras 3.0 to 3.3 lost the masks of lists.
+bool LosesMasks(const LayerScope& scope) {
+  return IsKeras3(scope) && !scope.writer().AtLeast(3, 4);
+}
+
 // Keras 3 passes a mask only when every input has one, and combines with OR;
 // before, the masks that exist are combined with AND.
 std::optional<Value> MergedMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors) {
-  const bool keras3 = scope.writer().dialect == Writer::Dialect::kKeras3;
+  const bool keras3 = IsKeras3(scope);
+  if (LosesMasks(scope) || (keras3 && !AllMasked(tensors))) return std::nullopt;
   std::optional<Value> mask;
   for (const KerasTensor& tensor : tensors) {
-    if (!tensor.mask) {
-      if (keras3) return std::nullopt;
-      continue;
-    }
+    if (!tensor.mask) continue;
     mask = !mask ? *tensor.mask
                  : ops::Binary(scope.graph(),
                                keras3 ? BinaryKind::kLogicalOr : BinaryKind::kLogicalAnd, *mask,
@@ -63,25 +79,77 @@ Value Fold(compute::Graph& graph, BinaryKind kind, const std::vector<KerasTensor
   return y;
 }
 
+// Since 3.4 Keras leaves masked places out of products and extremes. Source:
+// keras/src/layers/merging/{multiply,base_merge}.py.
+Value MaskedProduct(compute::Graph& graph, const std::vector<KerasTensor>& tensors) {
+  Value y, any;
+  for (const KerasTensor& tensor : tensors) {
+    Value x = tensor.value;
+    if (tensor.mask) {
+      const Value mask = ops::ExpandDims(graph, *tensor.mask, -1);
+      x = ops::Where(graph, mask, x, graph.Constant(compute::Tensor::Scalar(1.0f)));
+      any = any.valid() ? ops::Binary(graph, BinaryKind::kLogicalOr, any, mask) : mask;
+    }
+    y = y.valid() ? ops::Multiply(graph, y, x) : x;
+  }
+  if (!AllMasked(tensors)) return y;
+  return ops::Where(graph, any, y, graph.Constant(compute::Tensor::Scalar(0.0f)));
+}
+
+Value MaskedExtreme(compute::Graph& graph, BinaryKind kind,
+                    const std::vector<KerasTensor>& tensors) {
+  Value y, y_mask;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Value x = tensors[i].value, mask;
+    if (tensors[i].mask) mask = ops::ExpandDims(graph, *tensors[i].mask, -1);
+    if (i == 0) {
+      y = x;
+      y_mask = mask;
+      continue;
+    }
+    if (mask.valid()) x = ops::Where(graph, mask, x, y);
+    if (y_mask.valid()) y = ops::Where(graph, y_mask, y, x);
+    const bool both = mask.valid() && y_mask.valid();
+    y_mask = both ? ops::Binary(graph, BinaryKind::kLogicalOr, y_mask, mask) : Value{};
+    y = ops::Binary(graph, kind, y, x);
+  }
+  return y;
+}
+
 std::vector<KerasTensor> Elementwise(const LayerScope& scope, const CallInputs& inputs,
                                      BinaryKind kind, bool average) {
   std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 1);
   if (!tensors) return {};
+  if (kind == BinaryKind::kSubtract && tensors->size() != 2) {
+    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} subtracts two tensors, not {}",
+                                                scope.path(), tensors->size()));
+    return {};
+  }
   compute::Graph& graph = scope.graph();
+  const std::optional<Value> mask = MergedMask(scope, *tensors);
+  const bool masked = IsKeras3(scope) && !LosesMasks(scope) && AnyMasked(*tensors);
   AlignRanks(graph, &*tensors);
-  Value y = Fold(graph, kind, *tensors);
-  if (average) y = ops::MultiplyScalar(graph, y, 1.0f / static_cast<float>(tensors->size()));
-  return One(y, MergedMask(scope, *tensors));
+  Value y;
+  if (masked && kind == BinaryKind::kMultiply) {
+    y = MaskedProduct(graph, *tensors);
+  } else if (masked && (kind == BinaryKind::kMaximum || kind == BinaryKind::kMinimum)) {
+    y = MaskedExtreme(graph, kind, *tensors);
+  } else {
+    y = Fold(graph, kind, *tensors);
+  }
+  if (average) {
+    y = ops::MultiplyScalar(graph, ops::Cast(graph, y, compute::DType::kFloat32),
+                            1.0f / static_cast<float>(tensors->size()));
+  }
+  return One(y, mask);
 }
 
 // The mask of a concatenation: missing ones count as all true, all are brought
-// to the inputs' shapes, joined, and reduced over the last axis.
+// to the inputs' shapes, joined, and reduced over the last axis (by OR in Keras 3).
 std::optional<Value> ConcatMask(const LayerScope& scope, const std::vector<KerasTensor>& tensors,
                                 int axis) {
   compute::Graph& graph = scope.graph();
-  const bool any = std::any_of(tensors.begin(), tensors.end(),
-                               [](const KerasTensor& tensor) { return tensor.mask.has_value(); });
-  if (!any) return std::nullopt;
+  if (!AnyMasked(tensors) || LosesMasks(scope)) return std::nullopt;
   std::vector<Value> masks;
   for (const KerasTensor& tensor : tensors) {
     Value mask = tensor.mask ? *tensor.mask : graph.Constant(compute::Tensor::Scalar(true));
@@ -90,7 +158,8 @@ std::optional<Value> ConcatMask(const LayerScope& scope, const std::vector<Keras
     }
     masks.push_back(ops::BroadcastLike(graph, mask, tensor.value));
   }
-  return ops::Reduce(graph, ops::ReduceKind::kAll, ops::Concat(graph, masks, axis), {-1}, false);
+  const ops::ReduceKind kind = IsKeras3(scope) ? ops::ReduceKind::kAny : ops::ReduceKind::kAll;
+  return ops::Reduce(graph, kind, ops::Concat(graph, masks, axis), {-1}, false);
 }
 
 std::vector<KerasTensor> Concatenation(const LayerScope& scope,
@@ -101,8 +170,15 @@ std::vector<KerasTensor> Concatenation(const LayerScope& scope,
     scope.BadValue("axis", fmt::format("outside inputs of rank {}", graph.rank(tensors[0].value)));
     return {};
   }
+  // Tensors of several types become floats, as Keras' dtype policy makes them.
+  const bool mixed = std::any_of(tensors.begin(), tensors.end(), [&](const KerasTensor& tensor) {
+    return graph.dtype(tensor.value) != graph.dtype(tensors[0].value);
+  });
   std::vector<Value> values;
-  for (const KerasTensor& tensor : tensors) values.push_back(tensor.value);
+  for (const KerasTensor& tensor : tensors) {
+    values.push_back(mixed ? ops::Cast(graph, tensor.value, compute::DType::kFloat32)
+                           : tensor.value);
+  }
   const Value y = values.size() == 1 ? values[0] : ops::Concat(graph, values, *at);
   return One(y, ConcatMask(scope, tensors, *at));
 }
@@ -116,6 +192,16 @@ Value BatchDot(const LayerScope& scope, Value x, Value y, int x_axis, int y_axis
     scope.BadValue("axes", fmt::format("axes behind the batch of inputs of rank {} and {} are "
                                        "expected",
                                        x_rank, y_rank));
+    return {};
+  }
+  // Before Keras 2.3 TensorFlow's batch_dot was a matmul, which matches leading
+  // axes of higher ranks instead of crossing them.
+  const Writer& writer = scope.writer();
+  if ((x_rank > 3 || y_rank > 3) && !writer.theano && !writer.AtLeast(2, 3)) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: dot products of rank {} and {} meant other things in Keras "
+                           "{}",
+                           scope.path(), x_rank, y_rank, writer.version));
     return {};
   }
   std::string x_labels = "z", y_labels = "z", result = "z";
@@ -147,7 +233,7 @@ Value Keras1Dot(const LayerScope& scope, Value x, Value y, bool cosine) {
   if (!cosine || scope.failed()) return dot;
   const Value norm =
       ops::Unary(graph, ops::UnaryKind::kSqrt,
-                 ops::Multiply(graph, BatchDot(scope, x, x, a, a), BatchDot(scope, y, y, b, b)));
+                 ops::Multiply(graph, BatchDot(scope, x, x, a, b), BatchDot(scope, y, y, a, b)));
   const Value floor = graph.Constant(compute::Tensor::Scalar(1e-7f));
   return ops::ExpandDims(
       graph, ops::Divide(graph, dot, ops::Binary(graph, BinaryKind::kMaximum, norm, floor)), 1);
@@ -193,8 +279,12 @@ std::vector<KerasTensor> LowerDot(const LayerScope& scope, const CallInputs& inp
   Value x = (*tensors)[0].value, y = (*tensors)[1].value;
   const int a = AxisOf(axes[0], graph.rank(x)), b = AxisOf(axes[1], graph.rank(y));
   if (scope.Bool("normalize", false)) {
-    x = ops::L2Normalize(graph, x, {a}, 1e-12f);
-    y = ops::L2Normalize(graph, y, {b}, 1e-12f);
+    // The bound of the norm's square: TensorFlow's, Keras 3's, Theano's.
+    const Writer& writer = scope.writer();
+    float epsilon = IsKeras3(scope) ? 1e-14f : 1e-12f;
+    if (writer.theano) epsilon = writer.AtLeast(2, 2) ? 1e-7f : 0.0f;
+    x = ops::L2Normalize(graph, x, {a}, epsilon);
+    y = ops::L2Normalize(graph, y, {b}, epsilon);
   }
   return One(BatchDot(scope, x, y, a, b));
 }

@@ -99,6 +99,14 @@ Value Affine(const LayerScope& scope, Value x, const std::vector<int64_t>& axes,
   if (scope.Bool("scale", true)) scope.Weight("gamma", sizes);
   if (scope.Bool("center", true)) scope.Weight("beta", sizes);
   if (scope.failed()) return {};
+  for (std::string_view role : {"moving_mean", "moving_variance", "gamma", "beta"}) {
+    const Tensor* stored = scope.WeightTensor(role);
+    if (stored == nullptr || stored->dtype() == compute::DType::kFloat32) continue;
+    scope.Fail(Code::kWeightDtypeUnsupported,
+               fmt::format("layer {}, {}: {} where floats are expected", scope.path(), role,
+                           compute::Name(stored->dtype())));
+    return {};
+  }
   const Tensor& mean = *scope.WeightTensor("moving_mean");
   const Tensor& variance = *scope.WeightTensor("moving_variance");
   const Tensor* gamma = scope.Bool("scale", true) ? scope.WeightTensor("gamma") : nullptr;
@@ -159,6 +167,9 @@ std::vector<KerasTensor> LowerBatchNormalization(const LayerScope& scope,
   std::sort(axes.begin(), axes.end());
   const float epsilon = scope.Float("epsilon", 1e-3f);
   const int64_t mode = scope.Int("mode", 0);
+  if (mode < 0 || mode > 2) scope.BadValue("mode", "0, 1 or 2 is expected");
+  if (axes.empty()) scope.BadValue("axis", "at least one axis is expected");
+  if (scope.failed()) return {};
   const Value y = mode == 0 ? Affine(scope, x->value, axes, rank,
                                      SizesAt(scope.graph().shape(x->value), axes), epsilon)
                             : Keras1Mode(scope, mode, x->value, axes, rank, epsilon);
@@ -171,6 +182,12 @@ std::vector<WeightRole> BatchNormalizationWeights(const Layer& layer, const Writ
   if (Flag(layer, "center", true)) roles.push_back({"beta"});
   roles.push_back({"moving_mean", false});
   roles.push_back({"moving_variance", false});
+  // Statistics that renormalisation keeps for training alone.
+  if (Flag(layer, "renorm", false)) {
+    for (const char* role : {"moving_stddev", "renorm_mean", "renorm_stddev"}) {
+      roles.push_back({role, false});
+    }
+  }
   return roles;
 }
 
@@ -243,7 +260,9 @@ std::vector<KerasTensor> LowerUnitNormalization(const LayerScope& scope, const C
   if (!x) return {};
   const std::vector<int64_t> axes = Axes(scope, {-1}, scope.graph().rank(x->value));
   if (scope.failed()) return {};
-  return One(ops::L2Normalize(scope.graph(), x->value, axes, 1e-12f), x->mask);
+  // Keras 3 bounds the norm by 1e-12, TensorFlow its square.
+  const bool keras3 = scope.writer().dialect == Writer::Dialect::kKeras3;
+  return One(ops::L2Normalize(scope.graph(), x->value, axes, keras3 ? 1e-24f : 1e-12f), x->mask);
 }
 
 std::vector<KerasTensor> LowerRmsNormalization(const LayerScope& scope, const CallInputs& inputs) {

@@ -53,6 +53,11 @@ Value Statistic(const LayerScope& scope, std::string_view role, const Shape& inp
       return {};
     }
   } else if (const Tensor* weight = scope.WeightTensor(role)) {
+    if (weight->dtype() != DType::kFloat32) {
+      scope.Fail(Code::kWeightDtypeUnsupported,
+                 fmt::format("layer {}, {}: floats are expected", scope.path(), role));
+      return {};
+    }
     numbers.assign(weight->data<float>(), weight->data<float>() + weight->num_elements());
   } else {
     scope.Fail(Code::kWeightMissing,
@@ -68,6 +73,49 @@ Value Statistic(const LayerScope& scope, std::string_view role, const Shape& inp
     return {};
   }
   return graph.Constant(Tensor::Floats(shape, numbers));
+}
+
+// np.interp: linear between ascending xs, flat outside.
+double Interpolate(double x, const std::vector<double>& xs, const std::vector<double>& ys) {
+  if (x <= xs.front()) return ys.front();
+  for (size_t i = 1; i < xs.size(); ++i) {
+    if (x > xs[i]) continue;
+    const double width = xs[i] - xs[i - 1];
+    return width <= 0 ? ys[i] : ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / width;
+  }
+  return ys.back();
+}
+
+// Boundaries from what adapt() gathered: values and their weights. Source:
+// compress_summary and get_bin_boundaries in keras/layers/preprocessing/discretization.py of
+// 2.10.
+std::optional<std::vector<float>> AdaptedBoundaries(const LayerScope& scope) {
+  const Tensor* summary = scope.WeightTensor("summary");
+  const int64_t bins = scope.PositiveInt("num_bins");
+  if (summary == nullptr || scope.failed()) return std::nullopt;
+  const Shape& shape = summary->shape();
+  if (summary->dtype() != DType::kFloat32 || shape.rank() != 2 || shape[0] != 2 || shape[1] < 1 ||
+      bins > (1 << 20)) {
+    return std::nullopt;
+  }
+  const int64_t count = shape[1];
+  const float* data = summary->data<float>();
+  std::vector<double> values(data, data + count), shares(count);
+  std::vector<float> boundaries;
+  const double step = 1.0 / static_cast<double>(bins);
+  if (static_cast<double>(count) * step < 1) {
+    boundaries.assign(data, data + count);
+  } else {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) shares[i] = sum += data[count + i];
+    for (double& share : shares) share /= sum;
+    for (int64_t i = 0; static_cast<double>(i) * step < 1.0; ++i) {
+      const double percent = step + static_cast<double>(i) * step;
+      boundaries.push_back(static_cast<float>(Interpolate(percent, shares, values)));
+    }
+  }
+  boundaries.pop_back();
+  return boundaries;
 }
 
 }  // namespace
@@ -93,11 +141,8 @@ std::vector<KerasTensor> LowerNormalization(const LayerScope& scope, const CallI
   if (!scope.Bool("invert", false)) {
     return One(ops::Divide(graph, ops::Subtract(graph, value, mean), deviation));
   }
-  if (scope.writer().dialect == Writer::Dialect::kKeras3) {
-    return One(ops::Add(graph, mean, ops::Multiply(graph, value, deviation)));
-  }
-  // tf.keras adds the mean before it multiplies.
-  return One(ops::Multiply(graph, ops::Add(graph, value, mean), deviation));
+  // tf.keras 2.10 to 2.12 computed something else, but did not save `invert`.
+  return One(ops::Add(graph, mean, ops::Multiply(graph, value, deviation)));
 }
 
 std::vector<WeightRole> NormalizationWeights(const Layer& layer, const Writer&) {
@@ -112,7 +157,14 @@ std::vector<KerasTensor> LowerDiscretization(const LayerScope& scope, const Call
   const ConfigValue& stored =
       scope.Has("bin_boundaries") ? scope.config()["bin_boundaries"] : scope.config()["bins"];
   std::vector<float> boundaries;
-  if (!stored.is_list() || !Flatten(stored, 0, &boundaries) ||
+  const bool adapted = stored.is_null() && scope.HasWeight("summary");
+  if (adapted) {
+    const std::optional<std::vector<float>> learnt = AdaptedBoundaries(scope);
+    if (!learnt) scope.BadValue("num_bins", "the adapted summary does not fit");
+    if (scope.failed()) return {};
+    boundaries = *learnt;
+  }
+  if ((!adapted && !stored.is_list()) || (!adapted && !Flatten(stored, 0, &boundaries)) ||
       !std::is_sorted(boundaries.begin(), boundaries.end())) {
     scope.BadValue("bin_boundaries", "an ascending list of numbers is expected");
     return {};

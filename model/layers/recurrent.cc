@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "compute/ops/elementwise.h"
 #include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/recurrent_call.h"
@@ -73,11 +76,11 @@ size_t StatesOf(std::string_view cell_class) {
   return cell_class == "LSTM" || cell_class == "LSTMCell" ? 2 : 1;
 }
 
-Walk WalkOf(const LayerScope& scope) {
+Walk WalkOf(const LayerScope& scope, const RecurrentCall& call) {
   Walk walk;
   walk.go_backwards = scope.Bool("go_backwards", false);
   walk.return_sequences = scope.Bool("return_sequences", false);
-  walk.zero_output_for_mask = scope.Bool("zero_output_for_mask", false);
+  walk.zero_output_for_mask = call.zero_output_for_mask;
   return walk;
 }
 
@@ -91,11 +94,78 @@ std::vector<KerasTensor> Results(const LayerScope& scope, const Walk& walk, Valu
   return results;
 }
 
+bool CheckStates(const LayerScope& scope, size_t wanted, const RecurrentCall& call) {
+  if (call.states.empty() || call.states.size() == wanted) return true;
+  scope.Fail(Code::kGraphInvalid, fmt::format("layer {} has {} states and is called with {}",
+                                              scope.path(), wanted, call.states.size()));
+  return false;
+}
+
+// The cells of a stack in order. A stack under one mask is a chain of layers under
+// that mask: at a masked step every cell keeps its state, so no cell sees the
+// step's input.
+bool CollectCells(const LayerScope& scope, const Layer& layer, int depth,
+                  std::vector<const Layer*>* cells) {
+  const bool stack = layer.class_name == "StackedRNNCells";
+  // Only where these do something is it unknown what they would do.
+  const bool plain = layer.class_name == "DeviceWrapper";
+  if (!stack && !plain) {
+    cells->push_back(&layer);
+    return true;
+  }
+  if (depth > 32 || layer.inner.empty()) {
+    scope.BadValue("cell", "a cell is expected");
+    return false;
+  }
+  return std::all_of(layer.inner.begin(), layer.inner.end(), [&](const auto& inner) {
+    return CollectCells(scope, *inner, depth + 1, cells);
+  });
+}
+
+// Old Keras listed the states of a stack from the last cell on. When 2.2.x
+// changed that is not known well enough to compute with.
+bool ReversedStates(const LayerScope& scope, const RecurrentCall& call, size_t cells) {
+  const auto& inner = scope.layer().inner;
+  if (inner.size() == 1) {
+    const ConfigValue& order = inner[0]->config["reverse_state_order"];
+    if (order.is_bool()) return order.as_bool();
+  }
+  const Writer& writer = scope.writer();
+  if (writer.dialect != Writer::Dialect::kKeras2 || writer.AtLeast(2, 3) || cells < 2) return false;
+  if (writer.AtLeast(2, 2) && (!call.states.empty() || scope.Bool("return_state", false))) {
+    scope.Fail(
+        Code::kUnsupportedArgument,
+        fmt::format("layer {}: states of stacked cells in Keras {}", scope.path(), writer.version));
+  }
+  return true;
+}
+
+// The states of each cell, in the order of the cells.
+std::vector<std::vector<Value>> DealStates(const std::vector<const Layer*>& cells,
+                                           const std::vector<Value>& states, bool reversed) {
+  std::vector<std::vector<Value>> dealt(cells.size());
+  size_t next = 0;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const size_t at = reversed ? cells.size() - 1 - i : i;
+    for (size_t k = 0; k < StatesOf(cells[at]->class_name) && next < states.size(); ++k) {
+      dealt[at].push_back(states[next++]);
+    }
+  }
+  return dealt;
+}
+
 }  // namespace
 
 std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const CallInputs& inputs) {
   RecurrentCall call;
-  std::vector<KerasTensor> tensors = inputs.Tensors();
+  CallInputs positional;
+  positional.args = inputs.args;
+  // Keras 3 calls (sequences, initial_state, mask).
+  if (scope.writer().dialect == Writer::Dialect::kKeras3 && positional.args.size() > 2) {
+    if (positional.args[2].is_tensor()) call.mask = positional.args[2].tensor.value;
+    positional.args.resize(2);
+  }
+  const std::vector<KerasTensor> tensors = positional.Tensors();
   if (tensors.empty()) {
     scope.Fail(Code::kGraphInvalid,
                fmt::format("layer {} is called without a tensor", scope.path()));
@@ -112,7 +182,7 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
     return std::nullopt;
   }
   call.x = tensors[0].value;
-  call.mask = tensors[0].mask;
+  if (!call.mask) call.mask = tensors[0].mask;
   for (size_t i = 1; i < tensors.size(); ++i) call.states.push_back(tensors[i].value);
   if (const CallArgument* state = inputs.Keyword("initial_state")) {
     CallInputs wrapped;
@@ -122,6 +192,11 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
   if (const CallArgument* mask = inputs.Keyword("mask"); mask != nullptr && mask->is_tensor()) {
     call.mask = mask->tensor.value;
   }
+  if (call.mask) call.mask = ops::Cast(scope.graph(), *call.mask, compute::DType::kBool);
+  const CallArgument* zero_output = inputs.Keyword("zero_output_for_mask");
+  const bool decided = zero_output != nullptr && zero_output->constant.is_bool();
+  call.zero_output_for_mask =
+      decided ? zero_output->constant.as_bool() : scope.Bool("zero_output_for_mask", false);
   if (scope.Bool("stateful", false)) {
     scope.Warn(
         Code::kStatefulRnn,
@@ -132,8 +207,8 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
 
 std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
-  if (!call) return {};
-  const Walk walk = WalkOf(scope);
+  if (!call || !CheckStates(scope, StatesOf(scope.layer().class_name), *call)) return {};
+  const Walk walk = WalkOf(scope, *call);
   const std::vector<Value> out = RunCell(scope, call->x, call->mask, call->states, walk);
   if (scope.failed() || out.empty()) return {};
   return Results(scope, walk, out[0], call->mask, {out.begin() + 1, out.end()});
@@ -142,15 +217,9 @@ std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInput
 std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inputs) {
   const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
   if (!call) return {};
-  // A stack of cells under one mask is a chain of layers under that mask: at a
-  // masked step every cell keeps its state, so no cell sees the step's input.
   std::vector<const Layer*> cells;
   for (const auto& inner : scope.layer().inner) {
-    if (inner->class_name == "StackedRNNCells") {
-      for (const auto& cell : inner->inner) cells.push_back(cell.get());
-    } else {
-      cells.push_back(inner.get());
-    }
+    if (!CollectCells(scope, *inner, 0, &cells)) return {};
   }
   if (cells.empty()) {
     scope.BadValue("cell", "a cell is expected");
@@ -158,35 +227,30 @@ std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inp
   }
   size_t wanted = 0;
   for (const Layer* cell : cells) wanted += StatesOf(cell->class_name);
-  if (!call->states.empty() && call->states.size() != wanted) {
-    scope.Fail(Code::kGraphInvalid, fmt::format("layer {} has {} states and is called with {}",
-                                                scope.path(), wanted, call->states.size()));
-    return {};
-  }
-  const Walk walk = WalkOf(scope);
+  if (!CheckStates(scope, wanted, *call)) return {};
+  const bool reversed = ReversedStates(scope, *call, cells.size());
+  if (scope.failed()) return {};
+  const std::vector<std::vector<Value>> initial = DealStates(cells, call->states, reversed);
+  std::vector<std::vector<Value>> last(cells.size());
+  const Walk walk = WalkOf(scope, *call);
   Value y = call->x;
-  std::vector<Value> states;
-  size_t next_state = 0;
   for (size_t i = 0; i < cells.size(); ++i) {
     const LayerScope cell(&scope.lowering(), cells[i], scope.path() + "/" + cells[i]->name);
     Walk step = walk;
     step.go_backwards = walk.go_backwards && i == 0;
     step.return_sequences = walk.return_sequences || i + 1 < cells.size();
+    step.zero_output_for_mask = walk.zero_output_for_mask && i + 1 == cells.size();
     // Between cells the steps are in processing order, and so must the mask be.
     std::optional<Value> mask = call->mask;
     if (mask && walk.go_backwards && i > 0) mask = ReverseTime(scope.graph(), *mask);
-    std::vector<Value> initial;
-    if (!call->states.empty()) {
-      const size_t count = StatesOf(cells[i]->class_name);
-      initial.assign(call->states.begin() + static_cast<int64_t>(next_state),
-                     call->states.begin() + static_cast<int64_t>(next_state + count));
-      next_state += count;
-    }
-    const std::vector<Value> out = RunCell(cell, y, mask, std::move(initial), step);
+    const std::vector<Value> out = RunCell(cell, y, mask, initial[i], step);
     if (scope.failed() || out.empty()) return {};
     y = out[0];
-    states.insert(states.end(), out.begin() + 1, out.end());
+    last[i].assign(out.begin() + 1, out.end());
   }
+  if (reversed) std::reverse(last.begin(), last.end());
+  std::vector<Value> states;
+  for (const auto& of_cell : last) states.insert(states.end(), of_cell.begin(), of_cell.end());
   return Results(scope, walk, y, call->mask, states);
 }
 

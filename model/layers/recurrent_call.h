@@ -14,6 +14,9 @@ struct RecurrentCall {
   compute::Value x;
   std::optional<compute::Value> mask;
   std::vector<compute::Value> states;  // empty: zeros
+  // Masked steps give zeros instead of the previous output: by the config, or by
+  // the call argument of this name that Bidirectional passes.
+  bool zero_output_for_mask = false;
 };
 
 // Initial states come as further tensors or as initial_state. nullopt after a

@@ -51,6 +51,26 @@ std::optional<Pairs> Sides(const LayerScope& scope, std::string_view key, int sp
   return std::nullopt;
 }
 
+// Theano's bilinear_upsampling: destination o lies at (o - (ratio - 1) / 2) / ratio
+// of the source (integer division inside), edges repeated. x has channels last.
+Value TheanoBilinear(const LayerScope& scope, Value x, const std::vector<int64_t>& size) {
+  compute::Graph& graph = scope.graph();
+  const int64_t ratio = size[0];
+  if (size.size() != 2 || size[1] != ratio) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: Theano scales both axes by one factor", scope.path()));
+    return {};
+  }
+  ops::ResizeAttributes attributes;
+  attributes.scale = size;
+  attributes.half_pixel_centers = false;
+  const Value padded = ops::Pad(graph, x, {{0, 0}, {1, 1}, {1, 1}, {0, 0}}, ops::PadMode::kEdge);
+  Value y = ops::Resize(graph, padded, attributes);
+  const int64_t begin = ratio - (ratio - 1) / 2;
+  for (int axis : {1, 2}) y = ops::SliceAxis(graph, y, axis, begin, begin - 2 * ratio);
+  return y;
+}
+
 int FirstSpatialAxis(const LayerScope& scope, int spatial) {
   // One-dimensional layers of old versions know no channel order.
   return spatial > 0 && scope.ChannelsFirst() ? 2 : 1;
@@ -128,7 +148,9 @@ std::vector<KerasTensor> LowerUpSampling(const LayerScope& scope, const CallInpu
     if (name == method) attributes.method = kind;
   }
   Value y = channels_first ? ToChannelsLast(graph, x->value) : x->value;
-  y = ops::Resize(graph, y, attributes);
+  y = scope.writer().theano && method == "bilinear" ? TheanoBilinear(scope, y, size)
+                                                    : ops::Resize(graph, y, attributes);
+  if (scope.failed()) return {};
   return One(channels_first ? ToChannelsFirst(graph, y) : y);
 }
 

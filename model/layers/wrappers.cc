@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "compute/ops/elementwise.h"
+#include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/recurrent_call.h"
@@ -43,14 +44,16 @@ bool ReturnsSequences(const Layer& layer) {
   return value.is_bool() && value.as_bool();
 }
 
-// tf.keras 2 and Keras 3 zero masked steps inside a Bidirectional.
-void ZeroMaskedOutput(const LayerScope& scope, Layer* copy) {
+// tf.keras 2 and Keras 3 decide for the layers inside of a Bidirectional: zeros
+// at masked steps of sequences.
+void DecideMaskedOutput(const LayerScope& scope, bool sequences, CallInputs* call) {
   const Writer& writer = scope.writer();
-  const bool zeroes =
-      writer.dialect == Writer::Dialect::kKeras3 || writer.dialect == Writer::Dialect::kTfKeras;
-  if (zeroes && ReturnsSequences(*copy) && copy->config.is_dict()) {
-    copy->config.as_dict().insert_or_assign("zero_output_for_mask", true);
-  }
+  const bool decides = writer.dialect == Writer::Dialect::kKeras3 ||
+                       (writer.dialect == Writer::Dialect::kTfKeras && writer.AtLeast(2, 2, 4));
+  if (!decides) return;
+  CallArgument flag;
+  flag.constant = sequences;
+  call->kwargs.insert_or_assign("zero_output_for_mask", flag);
 }
 
 std::optional<Value> Merge(const LayerScope& scope, const std::string& mode, Value a, Value b) {
@@ -77,17 +80,18 @@ std::vector<KerasTensor> LowerBidirectional(const LayerScope& scope, const CallI
                fmt::format("layer {} needs states for both directions", scope.path()));
     return {};
   }
-  Layer& first = *scope.layer().inner[0];
-  Layer& second = *scope.layer().inner[1];
-  ZeroMaskedOutput(scope, &first);
-  ZeroMaskedOutput(scope, &second);
-  std::vector<KerasTensor> forward = scope.Apply(first, DirectionCall(*call, 0, half));
-  std::vector<KerasTensor> backward =
-      scope.Apply(second, DirectionCall(*call, half, call->states.size()));
+  const Layer& first = *scope.layer().inner[0];
+  const Layer& second = *scope.layer().inner[1];
+  const bool sequences = ReturnsSequences(first);
+  CallInputs forth = DirectionCall(*call, 0, half);
+  CallInputs back = DirectionCall(*call, half, call->states.size());
+  DecideMaskedOutput(scope, sequences, &forth);
+  DecideMaskedOutput(scope, sequences, &back);
+  std::vector<KerasTensor> forward = scope.Apply(first, forth);
+  std::vector<KerasTensor> backward = scope.Apply(second, back);
   if (forward.empty() || backward.empty()) return {};
 
   compute::Graph& graph = scope.graph();
-  const bool sequences = ReturnsSequences(first);
   // The backward layer gives its steps in processing order.
   if (sequences) backward[0].value = ReverseTime(graph, backward[0].value);
   const std::optional<Value> mask = sequences ? call->mask : std::nullopt;
@@ -105,6 +109,23 @@ std::vector<KerasTensor> LowerBidirectional(const LayerScope& scope, const CallI
   results.insert(results.end(), backward.begin() + 1, backward.end());
   return results;
 }
+
+namespace {
+
+// The mask of a TimeDistributed: Keras 2 asks the layer; where it has no mask, a
+// step counts when anything in it does. Keras 3 passes the mask on.
+std::optional<Value> StepMask(const LayerScope& scope, const KerasTensor& input,
+                              const std::optional<Value>& inner) {
+  compute::Graph& graph = scope.graph();
+  if (scope.writer().dialect == Writer::Dialect::kKeras3) return input.mask;
+  if (inner) return ops::UnmergeLeading(graph, *inner, input.value, 2);
+  if (!input.mask || graph.rank(*input.mask) <= 2) return input.mask;
+  std::vector<int64_t> axes;
+  for (int axis = 2; axis < graph.rank(*input.mask); ++axis) axes.push_back(axis);
+  return ops::Reduce(graph, ops::ReduceKind::kAny, *input.mask, axes, false);
+}
+
+}  // namespace
 
 // Applies the inner layer to every step at once: steps are rows of a larger batch.
 std::vector<KerasTensor> LowerTimeDistributed(const LayerScope& scope, const CallInputs& inputs) {
@@ -124,15 +145,20 @@ std::vector<KerasTensor> LowerTimeDistributed(const LayerScope& scope, const Cal
                              graph.shape(tensor.value).ToString()));
       return {};
     }
-    list.list.push_back(TensorArgument({ops::MergeAxes(graph, tensor.value, 0, 2), std::nullopt}));
+    KerasTensor steps{ops::MergeAxes(graph, tensor.value, 0, 2), std::nullopt};
+    // A mask of the steps themselves says nothing inside of a step.
+    if (tensor.mask && graph.rank(*tensor.mask) > 2) {
+      steps.mask = ops::MergeAxes(graph, *tensor.mask, 0, 2);
+    }
+    list.list.push_back(TensorArgument(steps));
   }
   inner.args.push_back(list.list.size() == 1 ? list.list[0] : list);
   const std::vector<KerasTensor> outputs = scope.Apply(*scope.layer().inner[0], inner);
   if (outputs.empty()) return {};
   std::vector<KerasTensor> results;
   for (const KerasTensor& output : outputs) {
-    results.push_back(
-        {ops::UnmergeLeading(graph, output.value, tensors[0].value, 2), tensors[0].mask});
+    results.push_back({ops::UnmergeLeading(graph, output.value, tensors[0].value, 2),
+                       StepMask(scope, tensors[0], output.mask)});
   }
   return results;
 }
