@@ -124,29 +124,27 @@ TEST(LoadOptionsTest, HostileFilesAreErrors) {
 }
 
 TEST(ModelOptionsTest, TakesEverySettingOfAModel) {
-  const absl::StatusOr<ModelOptions> options = ParseModelOptions(R"({
+  const absl::StatusOr<ModelOptions> options = ParseModelOptions(R"json({
     "versions": {"specific": [3, 5]}, "labels": {"stable": 3}, "workers": 2,
     "batching": {"max_batch_size": 8, "max_batch_delay_us": 500, "max_queue": 100},
     "names": {"input_1": "image"}, "memory_limit": "1GiB", "golden_tolerance": 0.01,
     "compatibility": {"golden": "require"},
-    "custom_objects": {"Mish": {"expression": "x * tanh(softplus(x))"
-}
-}
-})",
+    "custom_objects": {"Mish": {"expression": "x * tanh(softplus(x))"}}
+  })json",
                                                                  ModelOptions());
 
-ASSERT_TRUE(options.ok()) << options.status();
-EXPECT_EQ(options->versions.kind, VersionPolicy::Kind::kSpecific);
-EXPECT_THAT(options->versions.specific, ElementsAre(3, 5));
-EXPECT_EQ(options->labels.at("stable"), 3);
-EXPECT_EQ(options->workers, 2);
-EXPECT_EQ(options->batching.max_queue_rows, 100);
-EXPECT_EQ(options->batching.max_batch_delay.count(), 500);
-EXPECT_EQ(options->names.at("input_1"), "image");
-EXPECT_EQ(options->memory_limit_bytes, int64_t{1} << 30);
-EXPECT_EQ(options->compatibility.golden_relative_tolerance, 0.01);
-EXPECT_EQ(options->compatibility.golden, "require");
-EXPECT_THAT(options->custom_objects.at("Mish"), HasSubstr("softplus"));
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->versions.kind, VersionPolicy::Kind::kSpecific);
+  EXPECT_THAT(options->versions.specific, ElementsAre(3, 5));
+  EXPECT_EQ(options->labels.at("stable"), 3);
+  EXPECT_EQ(options->workers, 2);
+  EXPECT_EQ(options->batching.max_queue_rows, 100);
+  EXPECT_EQ(options->batching.max_batch_delay.count(), 500);
+  EXPECT_EQ(options->names.at("input_1"), "image");
+  EXPECT_EQ(options->memory_limit_bytes, int64_t{1} << 30);
+  EXPECT_EQ(options->compatibility.golden_relative_tolerance, 0.01);
+  EXPECT_EQ(options->compatibility.golden, "require");
+  EXPECT_THAT(options->custom_objects.at("Mish"), HasSubstr("softplus"));
 }
 
 TEST(ModelOptionsTest, VersionPoliciesInEveryForm) {
