@@ -2,12 +2,24 @@
 
 #include <fmt/format.h>
 
+#include "model/bytecode/lower_function.h"
 #include "model/layers/layer_functions.h"
 
 namespace h5serve::model {
 
-std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs&) {
+std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs& inputs) {
   const ConfigValue& function = scope.config()["function"];
+  if (HoldsCode(function)) {
+    absl::StatusOr<StoredFunction> stored = ReadStoredFunction(function);
+    if (!stored.ok()) {
+      scope.Fail(Code::kLambdaBytecode, std::string(stored.status().message()));
+      return {};
+    }
+    LoweredFunction lowered =
+        LowerStoredFunction(scope, *stored, inputs, scope.config()["arguments"]);
+    if (!lowered.error.empty()) scope.Fail(Code::kLambdaBytecode, lowered.error);
+    return lowered.outputs;
+  }
   if (function.is_string()) {
     scope.Fail(Code::kLambdaNamedFunction,
                fmt::format("Lambda \"{}\" refers to function {} by name only: the file does not "

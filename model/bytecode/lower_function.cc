@@ -1,0 +1,143 @@
+#include "model/bytecode/lower_function.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "model/bytecode/interpretation.h"
+#include "model/functions/operation_layers.h"
+
+namespace h5serve::model {
+namespace {
+
+using Kind = PythonValue::Kind;
+
+PythonValue FromCall(Interpretation& run, const CallArgument& argument) {
+  PythonItems items;
+  switch (argument.kind) {
+    case Argument::Kind::kTensor:
+      return PythonValue::Tensor(argument.tensor.value);
+    case Argument::Kind::kConstant:
+      return FromConfig(run, argument.constant);
+    case Argument::Kind::kList:
+      for (const CallArgument& item : argument.list) items.push_back(FromCall(run, item));
+      return run.List(std::move(items));
+    case Argument::Kind::kDict:
+      for (const auto& [key, item] : argument.dict) {
+        items.push_back(PythonValue::Constant(key));
+        items.push_back(FromCall(run, item));
+      }
+      return run.Sequence(Kind::kDict, std::move(items));
+  }
+  return {};
+}
+
+PythonValue MaskOf(Interpretation& run, const CallArgument& argument) {
+  if (argument.is_tensor()) {
+    return argument.tensor.mask ? PythonValue::Tensor(*argument.tensor.mask) : PythonValue::None();
+  }
+  if (argument.kind != Argument::Kind::kList) return PythonValue::None();
+  PythonItems masks;
+  for (const CallArgument& item : argument.list) masks.push_back(MaskOf(run, item));
+  return run.List(std::move(masks));
+}
+
+bool Takes(const PythonCode& code, std::string_view name) {
+  const auto end = code.variables.begin() + code.argument_count + code.keyword_only_count;
+  return std::find(code.variables.begin(), end, name) != end;
+}
+
+// The function with its defaults and its closure.
+PythonValue Bind(Interpretation& run, const StoredFunction& stored) {
+  PythonFunction function;
+  function.code = stored.code;
+  const auto values = [&run](const ConfigValue& list) {
+    PythonItems items;
+    if (!list.is_list()) return items;
+    for (const ConfigValue& item : list.as_list()) items.push_back(FromConfig(run, item));
+    return items;
+  };
+  function.defaults = values(stored.defaults);
+  for (PythonValue& value : values(stored.closure)) {
+    function.closure.push_back(run.Sequence(Kind::kCell, {std::move(value)}));
+  }
+  PythonValue value = PythonValue::Simple(Kind::kFunction);
+  value.function = run.heap().Make(std::move(function));
+  if (value.function == nullptr) return run.Fail("it makes too many values");
+  return value;
+}
+
+PythonArguments Keywords(Interpretation& run, const LayerScope& scope, const PythonCode& code,
+                         const CallInputs& inputs, const ConfigValue& arguments) {
+  PythonArguments kwargs;
+  if (arguments.is_dict()) {
+    for (const auto& [name, value] : arguments.as_dict()) kwargs[name] = FromConfig(run, value);
+  }
+  for (const auto& [name, argument] : inputs.kwargs) {
+    if (name != "mask" && name != "training") kwargs[name] = FromCall(run, argument);
+  }
+  if (Takes(code, "mask")) {
+    const CallArgument* given = inputs.Keyword("mask");
+    kwargs["mask"] = given != nullptr      ? FromCall(run, *given)
+                     : inputs.args.empty() ? PythonValue::None()
+                                           : MaskOf(run, inputs.args[0]);
+  }
+  // Only these hand it to the function; the model serves, so it never trains.
+  const Writer::Dialect dialect = scope.writer().dialect;
+  const bool trains = dialect == Writer::Dialect::kTfKeras || dialect == Writer::Dialect::kKeras3;
+  if (trains && Takes(code, "training") && !kwargs.contains("training")) {
+    kwargs["training"] = PythonValue::Constant(false);
+  }
+  return kwargs;
+}
+
+// A result, or a list or tuple of them.
+std::vector<KerasTensor> Outputs(Interpretation& run, const PythonValue& result) {
+  std::vector<KerasTensor> outputs;
+  const bool many =
+      result.is_sequence() && std::any_of(result.items->begin(), result.items->end(),
+                                          [](const PythonValue& item) { return item.is_tensor(); });
+  const PythonItems results = many ? *result.items : PythonItems{result};
+  for (const PythonValue& item : results) {
+    if (item.is_none()) {
+      run.Fail("it returns None");
+      return {};
+    }
+    const FunctionArgument argument = ToArgument(run, item);
+    if (run.failed()) return {};
+    const compute::Value value = ToTensor(run.graph(), argument);
+    if (!value.valid()) {
+      run.Fail(std::string(run.graph().status().message()));
+      return {};
+    }
+    outputs.push_back({value, std::nullopt});
+  }
+  if (outputs.empty()) run.Fail("it returns nothing");
+  return outputs;
+}
+
+}  // namespace
+
+LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunction& function,
+                                    const CallInputs& inputs, const ConfigValue& arguments) {
+  LoweredFunction lowered;
+  for (const PythonVersion version : function.versions) {
+    scope.graph().ClearStatus();
+    Interpretation run(ContextOf(scope), version);
+    const PythonValue callee = Bind(run, function);
+    PythonItems args;
+    for (const CallArgument& argument : inputs.args) args.push_back(FromCall(run, argument));
+    PythonArguments kwargs = Keywords(run, scope, *function.code, inputs, arguments);
+    const PythonValue result = run.Call(callee, std::move(args), std::move(kwargs));
+    if (!run.failed()) lowered.outputs = Outputs(run, result);
+    scope.graph().ClearStatus();
+    lowered.version = version;
+    lowered.error = run.error();
+    lowered.assumptions = run.assumptions();
+    if (!run.malformed()) break;
+  }
+  if (!lowered.error.empty()) lowered.outputs.clear();
+  return lowered;
+}
+
+}  // namespace h5serve::model
