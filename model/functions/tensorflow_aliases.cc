@@ -294,6 +294,15 @@ constexpr AliasRow kAliases[] = {
     {"space_to_depth", "<space_to_depth>", "input=x, block_size, data_format, name=-"},
     {"compat.v1.depth_to_space", "<depth_to_space>", "input=x, block_size, name=-, data_format"},
     {"compat.v1.space_to_depth", "<space_to_depth>", "input=x, block_size, name=-, data_format"},
+    // Quantization.
+    {"fake_quant_with_min_max_args", "<fake_quant>",
+     "inputs=x, min, max, num_bits, narrow_range, name=-"},
+    {"fake_quant_with_min_max_vars", "<fake_quant>",
+     "inputs=x, min, max, num_bits, narrow_range, name=-"},
+    {"quantization.fake_quant_with_min_max_args", "<fake_quant>",
+     "inputs=x, min, max, num_bits, narrow_range, name=-"},
+    {"quantization.fake_quant_with_min_max_vars", "<fake_quant>",
+     "inputs=x, min, max, num_bits, narrow_range, name=-"},
     // Images.
     {"image.resize", "resize",
      "images, size, method=interpolation, preserve_aspect_ratio, antialias, name=-"},
