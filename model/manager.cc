@@ -62,7 +62,7 @@ bool Manager::State::IsResting(const ModelRecord& model, absl::Duration now) con
   for (const auto& [number, version] : model.versions) {
     if (version.queued || version.loading) return false;
     if (!version.candidate) continue;
-    if (version.waiting_since_epoch == admission_epoch) return false;
+    if (version.awaits_scan || version.waiting_since_epoch == admission_epoch) return false;
     if (version.settling.SettledAt(options.settling) > now) return false;
   }
   return true;

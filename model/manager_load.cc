@@ -259,6 +259,7 @@ void Manager::State::Apply(const LoadJob& job, LoadResult* result, ModelRecord* 
                        model->unloaded.has_value();
   if (result->kind == LoadResult::Kind::kStale || changed) {
     scan_wanted = true;
+    version->awaits_scan = true;
     if (version->candidate) SetProgress(version, ModelState::kFound);
     return;
   }

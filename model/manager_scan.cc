@@ -126,6 +126,7 @@ void Manager::State::MergeModel(FoundModel found, absl::Duration now,
     version.status.model = model.name;
     version.status.version = candidate.version;
     version.missing_since.reset();
+    version.awaits_scan = false;
     if (version.serving == nullptr || candidate.problems.empty()) {
       version.status.path = candidate.path;
     }

@@ -28,8 +28,8 @@ bool StillRefused(const ModelRecord& model, const VersionRecord& version, uint64
 
 bool IsLoadable(const ModelRecord& model, const VersionRecord& version, const SettlingRules& rules,
                 uint64_t memory_epoch, absl::Duration now) {
-  return version.candidate && version.candidate->problems.empty() && model.options != nullptr &&
-         version.settling.SettledAt(rules) <= now &&
+  return version.candidate && !version.awaits_scan && version.candidate->problems.empty() &&
+         model.options != nullptr && version.settling.SettledAt(rules) <= now &&
          !StillRefused(model, version, memory_epoch, now);
 }
 

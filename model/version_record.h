@@ -59,6 +59,8 @@ struct VersionRecord {
   int failures = 0;  // in a row, with the same files
   bool queued = false;
   bool loading = false;
+  // The file is known to be another than `candidate`: only a scan can help.
+  bool awaits_scan = false;
   int64_t needed_bytes = 0;  // found by an earlier attempt, or 0
   // Waits until memory is freed; compare with the manager's memory epoch.
   std::optional<uint64_t> waiting_since_epoch;
