@@ -158,7 +158,9 @@ class Builder {
       parent.value.as_list().push_back(std::move(value));
     } else {
       // The last of equal keys counts, as in Python.
-      parent.value.as_dict().insert_or_assign(std::move(parent.key), std::move(value));
+      ConfigValue::Dict& dict = parent.value.as_dict();
+      value.set_position(static_cast<int>(dict.size()));
+      dict.insert_or_assign(std::move(parent.key), std::move(value));
     }
     return true;
   }

@@ -14,7 +14,7 @@
 namespace h5serve::model {
 
 // null, a bool, an integer, a float, a string, a list or a dict. A plain value
-// type: copies are deep. JSON's NaN and Infinity tokens (Python writes them)
+// type: copies are deep, and equality ignores the position. JSON's NaN and Infinity tokens (Python writes them)
 // are floats here.
 class ConfigValue {
  public:
@@ -61,6 +61,11 @@ class ConfigValue {
   // An integer, also where the file holds an integral float (R writes 64.0).
   std::optional<int64_t> ToInt() const;
 
+  // Of a dict's member that was parsed: how many came before it. Dicts are sorted
+  // by key; Keras sometimes means the order of the text.
+  int position() const { return position_; }
+  void set_position(int position) { position_ = position; }
+
   // Compact JSON, dict keys sorted; cut with "…" beyond `max_chars` (0: never).
   std::string ToJson(size_t max_chars = 0) const;
 
@@ -68,6 +73,7 @@ class ConfigValue {
 
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, List, Dict> value_;
+  int position_ = 0;
 };
 
 // Parses JSON as Python writes it (NaN, Infinity and -Infinity allowed).

@@ -26,6 +26,21 @@ std::optional<compute::DType> HalfPrecision(const Layer& layer) {
   return std::nullopt;
 }
 
+// The tensors of a call of a nested model, in the order of its inputs: those of a
+// dict by their keys, all others by their places.
+std::vector<KerasTensor> NestedInputs(const KerasModel& nested, const CallInputs& inputs) {
+  if (inputs.args.size() != 1 || inputs.args[0].kind != Argument::Kind::kDict) {
+    return inputs.Tensors();
+  }
+  std::vector<KerasTensor> ordered;
+  for (const std::string& name : nested.input_names) {
+    const auto member = inputs.args[0].dict.find(name);
+    if (member == inputs.args[0].dict.end() || !member->second.is_tensor()) return inputs.Tensors();
+    ordered.push_back(member->second.tensor);
+  }
+  return ordered;
+}
+
 // One call of one layer of a model.
 struct CallKey {
   int layer;
@@ -219,7 +234,8 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
     }
     return {};
   }
-  if (layer.nested) return LowerModel(*layer.nested, inputs.Tensors(), path + "/");
+  if (layer.nested)
+    return LowerModel(*layer.nested, NestedInputs(*layer.nested, inputs), path + "/");
   const LowerFunction lower = LowerFunctionOf(layer);
   if (lower == nullptr) return {};  // reported once, before lowering
   const std::string label = graph_.label();

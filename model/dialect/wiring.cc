@@ -202,8 +202,16 @@ bool CollectTensors(const ConfigValue& value, const LayerIndex& index, const std
     return true;
   }
   if (value.is_dict()) {
-    for (const auto& [name, item] : value.as_dict()) {
-      if (!CollectTensors(item, index, name, depth + 1, refs, keys)) return false;
+    // Keras flattens dicts in the order in which they were written.
+    std::vector<const ConfigValue::Dict::value_type*> members;
+    for (const auto& member : value.as_dict()) members.push_back(&member);
+    std::stable_sort(members.begin(), members.end(), [](const auto* a, const auto* b) {
+      return a->second.position() < b->second.position();
+    });
+    for (const auto* member : members) {
+      if (!CollectTensors(member->second, index, member->first, depth + 1, refs, keys)) {
+        return false;
+      }
     }
     return true;
   }
