@@ -324,13 +324,13 @@ std::string CodesAsMarkdown() {
 
 Diagnosis& DiagnosisList::Add(Code code, std::string message, Place where,
                               std::vector<std::string> remedies) {
-  const CodeInfo& info = Info(code);
-  if (remedies.empty() && !info.remedy.empty()) remedies.emplace_back(info.remedy);
-  return Add(
-      Diagnosis{code, info.severity, std::move(message), std::move(where), std::move(remedies)});
+  return Add(Diagnosis{code, Info(code).severity, std::move(message), std::move(where),
+                       std::move(remedies)});
 }
 
 Diagnosis& DiagnosisList::Add(Diagnosis diagnosis) {
+  const std::string_view remedy = Info(diagnosis.code).remedy;
+  if (diagnosis.remedies.empty() && !remedy.empty()) diagnosis.remedies.emplace_back(remedy);
   items_.push_back(std::move(diagnosis));
   return items_.back();
 }

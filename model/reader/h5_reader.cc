@@ -298,7 +298,10 @@ class H5ModelReader {
     const std::optional<std::vector<std::string>> names =
         ReadNameList(base, "layer_names", base_path);
     if (!names) {
-      AddFinding(Code::kIncompleteSave, "the list layer_names is missing", base_path);
+      // Without an architecture, too, saving ended even earlier: that is told instead.
+      if (image_.model_config) {
+        AddFinding(Code::kIncompleteSave, "the list layer_names is missing", base_path);
+      }
       return;
     }
     for (const std::string& name : *names) ReadLayerGroup(root, base_path, name);

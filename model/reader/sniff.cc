@@ -120,7 +120,7 @@ void DiagnoseJson(int descriptor, int64_t size, const std::string& path, Diagnos
     if (value.ok() && value->Find("class_name") != nullptr && value->Find("config") != nullptr) {
       diagnoses->Add(Code::kHtmlOrText,
                      fmt::format("{} is the architecture of a {} as JSON, without weights", path,
-                                 Printable((*value)["class_name"].StringOr("", "model"), 80)),
+                                 Printable(value->StringOr("class_name", "model"), 80)),
                      {}, {"save architecture and weights together with `model.save('model.h5')`"});
       return;
     }

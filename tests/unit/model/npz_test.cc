@@ -125,7 +125,7 @@ TEST_F(NpyTest, ReadsFortranOrder) {
 }
 
 TEST_F(NpyTest, AcceptsHeadersOfOtherWriters) {
-  EXPECT_EQ(Read(Npy("{\"shape\":(2L,),\"descr\":\"=i2\",\"fortran_order\":False}", "\1\0\2\0"))
+  EXPECT_EQ(Read(Npy("{\"shape\":(2L,),\"descr\":\"=i2\",\"fortran_order\":False}", std::string("\1\0\2\0", 4)))
                 .value()
                 .data<int16_t>()[1],
             2);
