@@ -44,10 +44,11 @@ int RunServe(const config::OptionSources& sources) {
   }
   int signal = 0;
   while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) Reload(sources, daemon->get());
-  // Whoever asks twice does not want to wait.
+  // A person who presses Ctrl-C twice does not want to wait; an orchestrator that
+  // sends SIGTERM twice still wants requests to be finished.
   std::thread([signals] {
     int again = 0;
-    while (sigwait(&signals, &again) == 0 && again == SIGHUP) {
+    while (sigwait(&signals, &again) == 0 && again != SIGINT) {
     }
     _exit(kRefused);
   }).detach();
