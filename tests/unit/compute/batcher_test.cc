@@ -1,16 +1,8 @@
 #include "compute/batcher.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <atomic>
-#include <map>
-#include <thread>
-
 #include "absl/synchronization/blocking_counter.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "compute/worker_pool.h"
+#include "tests/unit/compute/batcher_fixture.h"
 
 namespace h5serve::compute {
 namespace {
@@ -20,105 +12,6 @@ using ::testing::ElementsAre;
 using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Le;
-
-// Doubles every element, and remembers how many rows each batch had.
-struct Doubler {
-  absl::Mutex mutex;
-  std::vector<int64_t> batches ABSL_GUARDED_BY(mutex);
-
-  BatchRunner runner() {
-    return
-        [this](std::span<const Tensor> inputs, const Parallelism*, std::vector<Tensor>* outputs) {
-          {
-            absl::MutexLock lock(&mutex);
-            batches.push_back(inputs[0].shape()[0]);
-          }
-          Tensor result = Tensor::Allocate(DType::kFloat32, inputs[0].shape());
-          for (int64_t i = 0; i < result.num_elements(); ++i) {
-            result.mutable_data<float>()[i] = 2 * inputs[0].data<float>()[i];
-          }
-          outputs->push_back(result);
-          return absl::OkStatus();
-        };
-  }
-  std::vector<int64_t> seen() {
-    absl::MutexLock lock(&mutex);
-    return batches;
-  }
-};
-
-// Holds every batch until Open is called.
-struct Gate {
-  absl::Notification opened;
-  std::atomic<int> arrived{0};
-
-  BatchRunner Guard(BatchRunner runner) {
-    return [this, runner](std::span<const Tensor> inputs, const Parallelism* parallelism,
-                          std::vector<Tensor>* outputs) {
-      ++arrived;
-      opened.WaitForNotification();
-      return runner(inputs, parallelism, outputs);
-    };
-  }
-  void AwaitArrival() {
-    while (arrived == 0) std::this_thread::yield();
-  }
-};
-
-struct Recorder : BatchListener {
-  absl::Mutex mutex;
-  std::map<DropReason, int> dropped ABSL_GUARDED_BY(mutex);
-  std::map<BatchTrigger, int> triggers ABSL_GUARDED_BY(mutex);
-
-  void OnBatch(const std::string&, int64_t, int, BatchTrigger trigger, absl::Duration) override {
-    absl::MutexLock lock(&mutex);
-    ++triggers[trigger];
-  }
-  void OnQueued(const std::string&, int64_t) override {}
-  void OnDropped(const std::string&, DropReason reason) override {
-    absl::MutexLock lock(&mutex);
-    ++dropped[reason];
-  }
-  int count(DropReason reason) {
-    absl::MutexLock lock(&mutex);
-    return dropped[reason];
-  }
-};
-
-// A request of `rows` rows holding first, first + 1, … and its answer.
-struct Call {
-  absl::StatusOr<std::vector<Tensor>> result = absl::UnknownError("no answer yet");
-  RequestTiming timing;
-  absl::Notification finished;
-
-  BatchRequest Request(int64_t rows, float first, int64_t width = 1) {
-    Tensor input = Tensor::Allocate(DType::kFloat32, Shape{rows, width});
-    for (int64_t i = 0; i < rows * width; ++i) {
-      input.mutable_data<float>()[i] = first + static_cast<float>(i);
-    }
-    BatchRequest request;
-    request.inputs = {input};
-    request.rows = rows;
-    request.done = [this](absl::StatusOr<std::vector<Tensor>> outputs, const RequestTiming& t) {
-      result = std::move(outputs);
-      timing = t;
-      finished.Notify();
-    };
-    return request;
-  }
-  std::vector<float> Await() {
-    finished.WaitForNotification();
-    if (!result.ok()) return {};
-    const Tensor& output = result->at(0);
-    return {output.data<float>(), output.data<float>() + output.num_elements()};
-  }
-};
-
-QueueOptions OnWorkers() {
-  QueueOptions options;
-  options.inline_limit = absl::ZeroDuration();
-  return options;
-}
 
 TEST(BatcherTest, AnswersEachRequestWithItsOwnRows) {
   Doubler doubler;
@@ -506,47 +399,6 @@ TEST(BatcherTest, ManyProducersAndQueuesUnderLoad) {
   for (std::thread& producer : producers) producer.join();
 
   EXPECT_EQ(answered + refused, 1200);
-}
-
-TEST(WorkerPoolTest, CoversTheRangeOnceInPiecesOfAtLeastTheGrain) {
-  const WorkerPool pool(4);
-  for (int64_t n : {1, 2, 7, 100, 1000, 4099}) {
-    for (int64_t grain : {1, 3, 64, 5000}) {
-      std::vector<std::atomic<int>> touched(static_cast<size_t>(n));
-      std::atomic<bool> small{false};
-      pool.For(n, grain, [&](int64_t begin, int64_t end) {
-        if (end - begin < std::min(grain, n)) small = true;
-        for (int64_t i = begin; i < end; ++i) ++touched[static_cast<size_t>(i)];
-      });
-      EXPECT_FALSE(small) << n << " " << grain;
-      for (const auto& count : touched) ASSERT_EQ(count, 1);
-    }
-  }
-}
-
-TEST(WorkerPoolTest, LoopsOfManyThreadsDoNotDisturbEachOther) {
-  const WorkerPool pool(3);
-  std::vector<std::thread> callers;
-  std::atomic<int64_t> total{0};
-  for (int t = 0; t < 4; ++t) {
-    callers.emplace_back([&] {
-      for (int i = 0; i < 200; ++i) {
-        pool.Enter();
-        pool.For(64, 1, [&](int64_t begin, int64_t end) { total += end - begin; });
-        pool.Leave();
-      }
-    });
-  }
-  for (std::thread& caller : callers) caller.join();
-
-  EXPECT_EQ(total, 4 * 200 * 64);
-}
-
-TEST(WorkerPoolTest, ThrowsTheBodysExceptionInTheCaller) {
-  const WorkerPool pool(2);
-
-  EXPECT_THROW(pool.For(100, 1, [](int64_t, int64_t) { throw std::runtime_error("broken"); }),
-               std::runtime_error);
 }
 
 }  // namespace

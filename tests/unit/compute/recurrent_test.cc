@@ -14,6 +14,9 @@ namespace {
 using ::testing::HasSubstr;
 using Row = std::vector<double>;
 
+// Single precision against double over up to some dozen steps that feed back.
+constexpr double kTolerance = 1e-4;
+
 Row Apply(const ops::CellActivation& activation, Row values) {
   if (activation.softmax) {
     double total = 0;
@@ -225,7 +228,7 @@ void ExpectMatches(const SequenceCase& c) {
       ASSERT_TRUE(y.ok()) << y.status();
       ASSERT_EQ(static_cast<int>(y->size()), 1 + c.states());
       for (int i = 0; i <= c.states(); ++i) {
-        EXPECT_LT(RelativeError((*y)[i], expected[i]), 2e-5)
+        EXPECT_LT(RelativeError((*y)[i], expected[i]), kTolerance)
             << "output " << i << " of cell " << static_cast<int>(c.attributes.cell) << " mask "
             << c.has_mask << " backwards " << c.attributes.go_backwards << " reset_after "
             << c.attributes.reset_after << " units " << c.attributes.units;

@@ -199,12 +199,14 @@ TEST(LogSoftmaxTest, IsTheLogarithmOfSoftmax) {
   EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{1 - shift, 2 - shift, 4 - shift}));
 }
 
-TEST(SparsemaxTest, ProjectsOnTheSimplex) {
-  const auto y = Numbers({Tensor::Floats({2, 3}, {0.1f, 0.2f, 2.0f, 0.5f, 0.4f, 0.3f})},
+// Keras subtracts (sum of the partial sums in the support - 1) / k, which is the
+// projection on the simplex only where the support has one element.
+TEST(SparsemaxTest, SumsPartialSumsAsKerasDoes) {
+  const auto y = Numbers({Tensor::Floats({2, 3}, {0.1f, 0.2f, 2.0f, 1.5f, 0.6f, -3.0f})},
                          [](Graph& g, const Values& x) { return Sparsemax(g, x[0], -1); });
 
-  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{0, 0, 1, 0.5 - 0.2 / 3,
-                                                                 0.4 - 0.2 / 3, 0.3 - 0.2 / 3}));
+  // The support of the second row is {1.5, 0.6}: (1.5 + 2.1 - 1) / 2 = 1.3.
+  EXPECT_THAT(y, Pointwise(DoubleNear(1e-6), std::vector<double>{0, 0, 1, 0.2, 0, 0}));
 }
 
 TEST(TopKTest, PrefersTheLowerIndex) {
