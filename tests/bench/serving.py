@@ -77,7 +77,7 @@ def against_empty(arguments, daemon, model, inputs, outputs, concurrency):
 def batching(arguments, models):
     rates = {}
     for size in (1, 64):
-        with Daemon('--batching.max-batch-size', str(size), models=models) as daemon:
+        with Daemon('--batching-max-batch-size', str(size), models=models) as daemon:
             daemon.wait_ready()
             results = [load(arguments.h5serve, daemon.grpc, 'mlp_big', 64, arguments.seconds,
                             daemon.process.pid) for _ in range(arguments.rounds)]
