@@ -234,6 +234,14 @@ bool Frame::RunBuild(const Instruction& i) {
                          std::move(joined)));
       return true;
     }
+    case Opcode::BUILD_MAP_UNPACK:
+    case Opcode::BUILD_MAP_UNPACK_WITH_CALL: {
+      // 3.5 keeps the place of the function above the count.
+      const int count = version_ == PythonVersion::k35 ? i.argument & 0xFF : i.argument;
+      const PythonItems dicts = PopItems(count);
+      if (!run_.failed()) Push(CallBuiltin(run_, "dict", dicts, {}));
+      return true;
+    }
     case Opcode::LIST_TO_TUPLE:
       if (Top().kind == Kind::kList) Top().kind = Kind::kTuple;
       return true;
