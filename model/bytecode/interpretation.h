@@ -74,9 +74,6 @@ class Interpretation {
   // Remarks for the operator: what had to be assumed.
   void Assume(std::string what);
   const std::vector<std::string>& assumptions() const { return assumptions_; }
-  // Rows of a batch influence each other.
-  void MarkBatchDependent() { batch_dependent_ = true; }
-  bool batch_dependent() const { return batch_dependent_; }
 
  private:
   FunctionContext functions_;
@@ -84,7 +81,6 @@ class Interpretation {
   PythonHeap heap_;
   std::string error_;
   bool malformed_ = false;
-  bool batch_dependent_ = false;
   int steps_ = 0;
   size_t work_ = 0;
   int depth_ = 0;

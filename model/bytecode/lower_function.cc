@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "model/bytecode/interpretation.h"
+#include "model/bytecode/row_check.h"
 #include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
@@ -116,6 +118,59 @@ std::vector<KerasTensor> Outputs(Interpretation& run, const PythonValue& result)
   return outputs;
 }
 
+std::vector<KerasTensor> Run(Interpretation& run, const LayerScope& scope,
+                             const StoredFunction& function, const CallInputs& inputs,
+                             const ConfigValue& arguments) {
+  const PythonValue callee = Bind(run, function);
+  PythonItems args;
+  for (const CallArgument& argument : inputs.args) args.push_back(FromCall(run, argument));
+  PythonArguments kwargs = Keywords(run, scope, *function.code, inputs, arguments);
+  const PythonValue result = run.Call(callee, std::move(args), std::move(kwargs));
+  return run.failed() ? std::vector<KerasTensor>{} : Outputs(run, result);
+}
+
+void VisitTensors(CallArgument* argument, const std::function<void(KerasTensor*)>& visit) {
+  if (argument->is_tensor()) visit(&argument->tensor);
+  for (CallArgument& item : argument->list) VisitTensors(&item, visit);
+  for (auto& [key, item] : argument->dict) VisitTensors(&item, visit);
+}
+
+void VisitTensors(CallInputs* inputs, const std::function<void(KerasTensor*)>& visit) {
+  for (CallArgument& argument : inputs->args) VisitTensors(&argument, visit);
+  for (auto& [name, argument] : inputs->kwargs) VisitTensors(&argument, visit);
+}
+
+// Interprets the function again, on tensors of a graph of its own.
+bool MixesRowsWhenRun(const LayerScope& scope, const StoredFunction& function,
+                      PythonVersion version, const CallInputs& inputs,
+                      const ConfigValue& arguments) {
+  const compute::Graph& graph = scope.graph();
+  std::vector<TrialInput> trial;
+  CallInputs copy = inputs;
+  const auto add = [&](compute::Value value) {
+    trial.push_back({graph.dtype(value), graph.shape(value), graph.constant(value)});
+  };
+  VisitTensors(&copy, [&](KerasTensor* tensor) {
+    add(tensor->value);
+    if (tensor->mask) add(*tensor->mask);
+  });
+  return MixesRows(trial, [&](compute::Graph& own, const std::vector<compute::Value>& values) {
+    size_t next = 0;
+    VisitTensors(&copy, [&](KerasTensor* tensor) {
+      tensor->value = values[next++];
+      if (tensor->mask) tensor->mask = values[next++];
+    });
+    FunctionContext context = ContextOf(scope);
+    context.graph = &own;
+    Interpretation run(std::move(context), version);
+    std::vector<compute::Value> outputs;
+    for (const KerasTensor& output : Run(run, scope, function, copy, arguments)) {
+      outputs.push_back(output.value);
+    }
+    return outputs;
+  });
+}
+
 }  // namespace
 
 LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunction& function,
@@ -124,19 +179,18 @@ LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunctio
   for (const PythonVersion version : function.versions) {
     scope.graph().ClearStatus();
     Interpretation run(ContextOf(scope), version);
-    const PythonValue callee = Bind(run, function);
-    PythonItems args;
-    for (const CallArgument& argument : inputs.args) args.push_back(FromCall(run, argument));
-    PythonArguments kwargs = Keywords(run, scope, *function.code, inputs, arguments);
-    const PythonValue result = run.Call(callee, std::move(args), std::move(kwargs));
-    if (!run.failed()) lowered.outputs = Outputs(run, result);
+    lowered.outputs = Run(run, scope, function, inputs, arguments);
     scope.graph().ClearStatus();
     lowered.version = version;
     lowered.error = run.error();
     lowered.assumptions = run.assumptions();
     if (!run.malformed()) break;
   }
-  if (!lowered.error.empty()) lowered.outputs.clear();
+  if (!lowered.error.empty()) {
+    lowered.outputs.clear();
+  } else {
+    lowered.mixes_rows = MixesRowsWhenRun(scope, function, lowered.version, inputs, arguments);
+  }
   return lowered;
 }
 

@@ -15,6 +15,7 @@ struct LoweredFunction {
   std::string error;                            // why it cannot be translated
   PythonVersion version = PythonVersion::k311;  // which wrote it
   std::vector<std::string> assumptions;
+  bool mixes_rows = false;  // a row's result may depend on the other rows
 };
 
 // Calls `function` with the layer's inputs, and with `arguments` by name, while

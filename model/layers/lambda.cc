@@ -18,6 +18,7 @@ std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs& 
     LoweredFunction lowered =
         LowerStoredFunction(scope, *stored, inputs, scope.config()["arguments"]);
     if (!lowered.error.empty()) scope.Fail(Code::kLambdaBytecode, lowered.error);
+    if (lowered.mixes_rows) scope.Warn(Code::kBatchDependent, "mixes");
     return lowered.outputs;
   }
   if (function.is_string()) {
