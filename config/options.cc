@@ -177,6 +177,8 @@ void AddServerRows(std::vector<OptionRow>* rows) {
                          H5SERVE_FIELD(server.load_threads)),
           Duration("poll_interval", "time between scans of the model directory besides events",
                    H5SERVE_FIELD(server.poll_interval)),
+          Flag("inotify", "notice changes by inotify too; false: by scans alone",
+               H5SERVE_FIELD(server.inotify)),
           Duration("settle_seconds", "how long a new file must stand still before it is read",
                    H5SERVE_FIELD(server.settle_time)),
           Duration("drain_delay", "time between \"not ready\" and the end of listening at SIGTERM",

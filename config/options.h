@@ -98,6 +98,7 @@ struct ServerOptions {
   int threads = 0;  // 0: the CPU quota
   int load_threads = 1;
   std::chrono::milliseconds poll_interval{10000};
+  bool inotify = true;
   std::chrono::milliseconds settle_time{1000};
   std::chrono::milliseconds drain_delay{0};
   std::chrono::milliseconds drain_timeout{30000};

@@ -19,6 +19,7 @@
 #include "model/manager_thread.h"
 #include "model/watcher.h"
 #include "server/file_digest.h"
+#include "server/grpc/authorization.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/pages.h"
@@ -33,6 +34,7 @@ namespace {
 
 // How much nicer loading is than serving.
 constexpr int kLoadNice = 10;
+constexpr absl::Duration kRefuseBeforeShutdown = absl::Milliseconds(100);
 constexpr int64_t kMaxSettingsBytes = int64_t{4} << 20;
 
 model::ManagerOptions ManagerOptionsOf(const config::Options& options) {
@@ -68,6 +70,7 @@ struct Daemon::State {
         batcher(threads, &batch_listener),
         loads(kLoadNice),
         reaper(kLoadNice),
+        watcher(options.server.inotify),
         manager(ManagerOptionsOf(options), Dependencies()),
         inference(&store, &manager, &metrics, &statistics),
         admin(0) {}
@@ -94,9 +97,11 @@ struct Daemon::State {
   model::SerialExecutor reaper;
   model::InotifyWatcher watcher;
   std::atomic<bool> draining{false};
+  std::atomic<bool> refusing{false};
   model::Manager manager;
   Inference inference;
   model::ThreadPerTask admin;
+  std::unique_ptr<Authorization> authorization;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<Pages> pages;
   // Health is told from the manager's thread, also while the server starts.
@@ -144,10 +149,18 @@ ServiceContext Daemon::State::Context() {
   context.log = &log;
   context.admin = &admin;
   context.ready = [this] { return Ready(); };
+  context.authorization = authorization.get();
+  context.refusing = &refusing;
   return context;
 }
 
 absl::Status Daemon::State::Listen() {
+  if (!options.server.authorization_policy.empty()) {
+    absl::StatusOr<std::unique_ptr<Authorization>> policy =
+        Authorization::FromFile(options.server.authorization_policy, &log);
+    if (!policy.ok()) return policy.status();
+    authorization = *std::move(policy);
+  }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(Context());
   if (!server.ok()) return server.status();
   LogFields fields = {{"grpc", (*server)->address()}};
@@ -179,10 +192,11 @@ absl::Status Daemon::State::Listen() {
 }
 
 void Daemon::State::UpdateHealth(const std::string& model) {
+  // Looked at under the lock, so that what is told last is what is true last.
+  absl::MutexLock lock(&health_mutex);
   bool serving = false;
   for (const Served& served : store.All()) serving = serving || served->name == model;
   const bool ready = Ready();
-  absl::MutexLock lock(&health_mutex);
   if (grpc == nullptr) return;
   if (!model.empty()) grpc->SetHealth("model/" + model, serving && !draining);
   grpc->SetServerHealth(ready);
@@ -239,6 +253,10 @@ void Daemon::Stop() {
   for (const Served& served : state_->store.All()) state_->UpdateHealth(served->name);
   state_->UpdateHealth("");
   absl::SleepFor(absl::FromChrono(options.drain_delay));
+  // gRPC cancels what arrives while it shuts down, which clients take for their own
+  // doing; who asks now is told UNAVAILABLE instead, and tries elsewhere.
+  state_->refusing = true;
+  absl::SleepFor(kRefuseBeforeShutdown);
   const absl::Time deadline = absl::Now() + absl::FromChrono(options.drain_timeout);
   std::unique_ptr<GrpcServer> grpc;
   {

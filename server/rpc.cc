@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "server/grpc/authorization.h"
+
 namespace h5serve::server {
 namespace {
 
@@ -99,7 +101,19 @@ grpc::Status ToGrpc(const absl::Status& status) {
 }
 
 Rpc::Rpc(Metrics* metrics, grpc::CallbackServerContext* context, std::string_view method)
-    : metrics_(metrics), context_(context), reactor_(context->DefaultReactor()), method_(method) {}
+    : metrics_(metrics),
+      context_(context),
+      reactor_(context->DefaultReactor()),
+      method_(method.substr(method.rfind('/') + 1)) {}
+
+absl::Status Admit(const ServiceContext& services, const grpc::CallbackServerContext& context,
+                   std::string_view method) {
+  if (services.refusing != nullptr && *services.refusing) {
+    return absl::UnavailableError("the server is shutting down");
+  }
+  if (services.authorization == nullptr) return absl::OkStatus();
+  return services.authorization->Check(context, fmt::format("/{}", method));
+}
 
 absl::Time Rpc::deadline() const {
   const std::chrono::system_clock::time_point deadline = context_->deadline();

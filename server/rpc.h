@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/grpc/service_context.h"
 #include "server/inference.h"
 #include "server/metrics.h"
 
@@ -29,6 +30,7 @@ std::string_view CodeName(absl::StatusCode code);
 // Thread-safe, except that only one thread may Finish.
 class Rpc {
  public:
+  // `method` is "package.Service/Method"; the metrics take its last part.
   Rpc(Metrics* metrics, grpc::CallbackServerContext* context, std::string_view method);
 
   // The model that answers, for the metrics.
@@ -64,21 +66,32 @@ class Rpc {
   bool finished_ = false;
 };
 
-// Runs `body(rpc)`, which finishes the call now or later.
+// Whether the call may go on: UNAVAILABLE while the server stops, and
+// PERMISSION_DENIED if the policy does not allow "package.Service/Method".
+absl::Status Admit(const ServiceContext& services, const grpc::CallbackServerContext& context,
+                   std::string_view method);
+
+// Runs `body(rpc)`, which finishes the call now or later, if the caller may call.
 template <typename Body>
-grpc::ServerUnaryReactor* RunRpc(Metrics* metrics, grpc::CallbackServerContext* context,
-                                 std::string_view method, Body body) {
-  auto rpc = std::make_shared<Rpc>(metrics, context, method);
+grpc::ServerUnaryReactor* RunRpc(const ServiceContext& services,
+                                 grpc::CallbackServerContext* context, std::string_view method,
+                                 Body body) {
+  auto rpc = std::make_shared<Rpc>(services.metrics, context, method);
   grpc::ServerUnaryReactor* const reactor = rpc->reactor();
-  rpc->Guard([&] { body(rpc); });
+  rpc->Guard([&] {
+    const absl::Status allowed = Admit(services, *context, method);
+    if (!allowed.ok()) return rpc->Finish(allowed);
+    body(rpc);
+  });
   return reactor;
 }
 
 // The same for a handler that knows the answer at once: `body()` gives the status.
 template <typename Body>
-grpc::ServerUnaryReactor* RunRpcNow(Metrics* metrics, grpc::CallbackServerContext* context,
-                                    std::string_view method, Body body) {
-  return RunRpc(metrics, context, method,
+grpc::ServerUnaryReactor* RunRpcNow(const ServiceContext& services,
+                                    grpc::CallbackServerContext* context, std::string_view method,
+                                    Body body) {
+  return RunRpc(services, context, method,
                 [&body](const std::shared_ptr<Rpc>& rpc) { rpc->Finish(body()); });
 }
 

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <memory>
@@ -29,7 +31,9 @@ void AddOptions(CLI::App* command, bool only_per_model, Flags* flags) {
     const std::string name(row.name);
     CLI::Option* option = nullptr;
     if (row.kind == "boolean") {
-      option = command->add_flag_function(Spellings(row), [flags, name](std::int64_t count) {
+      const std::string spellings =
+          fmt::format("{},!--no-{}", Spellings(row), config::FlagName(row).substr(2));
+      option = command->add_flag_function(spellings, [flags, name](std::int64_t count) {
         flags->emplace_back(name, count > 0 ? "true" : "false");
       });
     } else {

@@ -41,14 +41,4 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
   return grpc::experimental::TlsServerCredentials(credentials);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::experimental::AuthorizationPolicyProviderInterface>>
-MakePolicy(const std::string& path) {
-  if (absl::Status status = CheckReadable(path, "authorization_policy"); !status.ok()) {
-    return status;
-  }
-  // Debian's gRPC does not ship the library that reads such policies.
-  return absl::UnimplementedError(
-      "authorization_policy: this build of gRPC cannot read authorization policies");
-}
-
 }  // namespace h5serve::server

@@ -1,7 +1,6 @@
-// Transport security and authorisation of the gRPC listeners.
+// Transport security of the gRPC listeners.
 #pragma once
 
-#include <grpcpp/security/authorization_policy_provider.h>
 #include <grpcpp/security/server_credentials.h>
 
 #include <memory>
@@ -16,9 +15,5 @@ namespace h5serve::server {
 // they change, and mutual TLS when there is a client authority.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
     const config::TlsOptions& options);
-
-// The policy of a file, read again when it changes: a bad change is ignored.
-absl::StatusOr<std::shared_ptr<grpc::experimental::AuthorizationPolicyProviderInterface>>
-MakePolicy(const std::string& path);
 
 }  // namespace h5serve::server

@@ -95,11 +95,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServiceConte
   if (options.enable_reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetChannelArguments(options.grpc, &builder);
-  if (!options.authorization_policy.empty()) {
-    auto policy = MakePolicy(options.authorization_policy);
-    if (!policy.ok()) return policy.status();
-    builder.experimental().SetAuthorizationPolicyProvider(*std::move(policy));
-  }
   int port = 0;
   if (!options.listen.empty()) {
     const std::string address = options.listen[0] == ':' ? "[::]" + options.listen : options.listen;

@@ -173,7 +173,7 @@ void FillRepositoryIndex(const model::Manager& manager, bool only_ready,
 grpc::ServerUnaryReactor* InferenceService::ModelConfig(
     grpc::CallbackServerContext* context, const inference::ModelConfigRequest* request,
     inference::ModelConfigResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ModelConfig", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ModelConfig", [&] {
     const absl::StatusOr<Served> served =
         context_.inference->Find(request->name(), request->version());
     if (served.ok()) FillModelConfig(*context_.manager, *served, response->mutable_config());
@@ -184,7 +184,7 @@ grpc::ServerUnaryReactor* InferenceService::ModelConfig(
 grpc::ServerUnaryReactor* InferenceService::ModelStatistics(
     grpc::CallbackServerContext* context, const inference::ModelStatisticsRequest* request,
     inference::ModelStatisticsResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ModelStatistics", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ModelStatistics", [&] {
     return FillStatistics(context_, request->name(), request->version(), response);
   });
 }
@@ -192,7 +192,7 @@ grpc::ServerUnaryReactor* InferenceService::ModelStatistics(
 grpc::ServerUnaryReactor* InferenceService::RepositoryIndex(
     grpc::CallbackServerContext* context, const inference::RepositoryIndexRequest* request,
     inference::RepositoryIndexResponse* response) {
-  return RunRpcNow(context_.metrics, context, "RepositoryIndex", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/RepositoryIndex", [&] {
     FillRepositoryIndex(*context_.manager, request->ready(), response);
     return absl::OkStatus();
   });
@@ -202,7 +202,8 @@ grpc::ServerUnaryReactor* InferenceService::RepositoryModelLoad(
     grpc::CallbackServerContext* context, const inference::RepositoryModelLoadRequest* request,
     inference::RepositoryModelLoadResponse* response) {
   return RunRpc(
-      context_.metrics, context, "RepositoryModelLoad", [&](const std::shared_ptr<Rpc>& rpc) {
+      context_, context, "inference.GRPCInferenceService/RepositoryModelLoad",
+      [&](const std::shared_ptr<Rpc>& rpc) {
         if (!context_.options->enable_admin) return rpc->Finish(AdminDisabled());
         const std::string name = ModelName(*request);
         if (!request->parameters().empty()) {
@@ -228,71 +229,79 @@ grpc::ServerUnaryReactor* InferenceService::RepositoryModelLoad(
 grpc::ServerUnaryReactor* InferenceService::RepositoryModelUnload(
     grpc::CallbackServerContext* context, const inference::RepositoryModelUnloadRequest* request,
     inference::RepositoryModelUnloadResponse* response) {
-  return RunRpcNow(context_.metrics, context, "RepositoryModelUnload", [&]() -> absl::Status {
-    if (!context_.options->enable_admin) return AdminDisabled();
-    const std::string name = ModelName(*request);
-    const absl::Status status = context_.manager->Unload(name);
-    response->set_model_name(name);
-    response->set_is_unloaded(status.ok());
-    if (status.ok()) return status;
-    return absl::Status(status.code(), fmt::format("failed to unload '{}', {}", name,
-                                                   std::string(status.message())));
-  });
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/RepositoryModelUnload",
+                   [&]() -> absl::Status {
+                     if (!context_.options->enable_admin) return AdminDisabled();
+                     const std::string name = ModelName(*request);
+                     const absl::Status status = context_.manager->Unload(name);
+                     response->set_model_name(name);
+                     response->set_is_unloaded(status.ok());
+                     if (status.ok()) return status;
+                     return absl::Status(status.code(),
+                                         fmt::format("failed to unload '{}', {}", name,
+                                                     std::string(status.message())));
+                   });
 }
 
 grpc::ServerUnaryReactor* InferenceService::SystemSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::SystemSharedMemoryStatusRequest* request,
     inference::SystemSharedMemoryStatusResponse*) {
-  return RunRpcNow(context_.metrics, context, "SystemSharedMemoryStatus", [&]() -> absl::Status {
-    if (request->name().empty()) return absl::OkStatus();
-    return absl::NotFoundError(fmt::format("Unable to find system shared memory region: '{}'",
-                                           request->name().substr(0, 200)));
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/SystemSharedMemoryStatus",
+      [&]() -> absl::Status {
+        if (request->name().empty()) return absl::OkStatus();
+        return absl::NotFoundError(fmt::format("Unable to find system shared memory region: '{}'",
+                                               request->name().substr(0, 200)));
+      });
 }
 
 grpc::ServerUnaryReactor* InferenceService::SystemSharedMemoryRegister(
     grpc::CallbackServerContext* context,
     const inference::SystemSharedMemoryRegisterRequest* request,
     inference::SystemSharedMemoryRegisterResponse*) {
-  return RunRpcNow(context_.metrics, context, "SystemSharedMemoryRegister", [&] {
-    return absl::UnimplementedError(
-        fmt::format("failed to register shared memory region '{}': shared memory is not supported",
-                    request->name().substr(0, 200)));
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/SystemSharedMemoryRegister", [&] {
+        return absl::UnimplementedError(fmt::format(
+            "failed to register shared memory region '{}': shared memory is not supported",
+            request->name().substr(0, 200)));
+      });
 }
 
 // Clients unregister everything before they start: there is nothing to do.
 grpc::ServerUnaryReactor* InferenceService::SystemSharedMemoryUnregister(
     grpc::CallbackServerContext* context, const inference::SystemSharedMemoryUnregisterRequest*,
     inference::SystemSharedMemoryUnregisterResponse*) {
-  return RunRpcNow(context_.metrics, context, "SystemSharedMemoryUnregister",
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/SystemSharedMemoryUnregister",
                    [] { return absl::OkStatus(); });
 }
 
 grpc::ServerUnaryReactor* InferenceService::CudaSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::CudaSharedMemoryStatusRequest* request,
     inference::CudaSharedMemoryStatusResponse*) {
-  return RunRpcNow(context_.metrics, context, "CudaSharedMemoryStatus", [&]() -> absl::Status {
-    if (request->name().empty()) return absl::OkStatus();
-    return absl::NotFoundError(fmt::format("Unable to find cuda shared memory region: '{}'",
-                                           request->name().substr(0, 200)));
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/CudaSharedMemoryStatus",
+      [&]() -> absl::Status {
+        if (request->name().empty()) return absl::OkStatus();
+        return absl::NotFoundError(fmt::format("Unable to find cuda shared memory region: '{}'",
+                                               request->name().substr(0, 200)));
+      });
 }
 
 grpc::ServerUnaryReactor* InferenceService::CudaSharedMemoryRegister(
     grpc::CallbackServerContext* context, const inference::CudaSharedMemoryRegisterRequest* request,
     inference::CudaSharedMemoryRegisterResponse*) {
-  return RunRpcNow(context_.metrics, context, "CudaSharedMemoryRegister", [&] {
-    return absl::UnimplementedError(
-        fmt::format("failed to register CUDA shared memory region: '{}', GPUs not supported",
-                    request->name().substr(0, 200)));
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/CudaSharedMemoryRegister", [&] {
+        return absl::UnimplementedError(
+            fmt::format("failed to register CUDA shared memory region: '{}', GPUs not supported",
+                        request->name().substr(0, 200)));
+      });
 }
 
 grpc::ServerUnaryReactor* InferenceService::CudaSharedMemoryUnregister(
     grpc::CallbackServerContext* context, const inference::CudaSharedMemoryUnregisterRequest*,
     inference::CudaSharedMemoryUnregisterResponse*) {
-  return RunRpcNow(context_.metrics, context, "CudaSharedMemoryUnregister",
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/CudaSharedMemoryUnregister",
                    [] { return absl::OkStatus(); });
 }
 
@@ -300,64 +309,67 @@ grpc::ServerUnaryReactor* InferenceService::CudaSharedMemoryUnregister(
 grpc::ServerUnaryReactor* InferenceService::TraceSetting(
     grpc::CallbackServerContext* context, const inference::TraceSettingRequest* request,
     inference::TraceSettingResponse* response) {
-  return RunRpcNow(context_.metrics, context, "TraceSetting", [&]() -> absl::Status {
-    const std::map<std::string, std::string> values = {
-        {"trace_level", "OFF"}, {"trace_rate", "1000"},   {"trace_count", "-1"},
-        {"log_frequency", "0"}, {"trace_mode", "triton"}, {"trace_file", ""}};
-    for (const auto& [name, value] : request->settings()) {
-      const auto known = values.find(name);
-      if (known == values.end()) {
-        return absl::InvalidArgumentError(
-            fmt::format("unknown trace setting '{}'", name.substr(0, 200)));
-      }
-      // An empty value clears a setting.
-      const bool same =
-          value.value().empty() || (value.value_size() == 1 && value.value(0) == known->second);
-      if (!same) {
-        return absl::UnimplementedError("this server does not trace requests");
-      }
-    }
-    for (const auto& [name, value] : values) {
-      (*response->mutable_settings())[name].add_value(value);
-    }
-    return absl::OkStatus();
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/TraceSetting", [&]() -> absl::Status {
+        const std::map<std::string, std::string> values = {
+            {"trace_level", "OFF"}, {"trace_rate", "1000"},   {"trace_count", "-1"},
+            {"log_frequency", "0"}, {"trace_mode", "triton"}, {"trace_file", ""}};
+        for (const auto& [name, value] : request->settings()) {
+          const auto known = values.find(name);
+          if (known == values.end()) {
+            return absl::InvalidArgumentError(
+                fmt::format("unknown trace setting '{}'", name.substr(0, 200)));
+          }
+          // An empty value clears a setting.
+          const bool same =
+              value.value().empty() || (value.value_size() == 1 && value.value(0) == known->second);
+          if (!same) {
+            return absl::UnimplementedError("this server does not trace requests");
+          }
+        }
+        for (const auto& [name, value] : values) {
+          (*response->mutable_settings())[name].add_value(value);
+        }
+        return absl::OkStatus();
+      });
 }
 
 // Verbosity 1 and more is the level debug; errors cannot be silenced.
 grpc::ServerUnaryReactor* InferenceService::LogSettings(
     grpc::CallbackServerContext* context, const inference::LogSettingsRequest* request,
     inference::LogSettingsResponse* response) {
-  return RunRpcNow(context_.metrics, context, "LogSettings", [&]() -> absl::Status {
-    std::string level = context_.log->level();
-    for (const auto& [name, value] : request->settings()) {
-      if (!context_.options->enable_admin) {
-        return absl::PermissionDeniedError(
-            "administrative calls are disabled; start the server with --enable-admin");
-      }
-      if (name == "log_verbose_level") {
-        level = value.uint32_param() > 0 ? "debug" : "info";
-      } else if (name == "log_info") {
-        level = value.bool_param() ? "info" : "warning";
-      } else if (name == "log_warning") {
-        level = value.bool_param() ? "warning" : "error";
-      } else if (name != "log_error" && name != "log_format" && name != "log_file") {
-        return absl::InvalidArgumentError(
-            fmt::format("unknown log setting '{}'", name.substr(0, 200)));
-      } else if (name != "log_error" || !value.bool_param()) {
-        return absl::UnimplementedError(fmt::format("log setting '{}' cannot be changed", name));
-      }
-    }
-    if (!request->settings().empty()) context_.log->SetLevel(level);
-    auto& settings = *response->mutable_settings();
-    settings["log_error"].set_bool_param(true);
-    settings["log_warning"].set_bool_param(level != "error");
-    settings["log_info"].set_bool_param(level == "info" || level == "debug");
-    settings["log_verbose_level"].set_uint32_param(level == "debug" ? 1 : 0);
-    settings["log_format"].set_string_param("default");
-    settings["log_file"].set_string_param("");
-    return absl::OkStatus();
-  });
+  return RunRpcNow(
+      context_, context, "inference.GRPCInferenceService/LogSettings", [&]() -> absl::Status {
+        std::string level = context_.log->level();
+        for (const auto& [name, value] : request->settings()) {
+          if (!context_.options->enable_admin) {
+            return absl::PermissionDeniedError(
+                "administrative calls are disabled; start the server with --enable-admin");
+          }
+          if (name == "log_verbose_level") {
+            level = value.uint32_param() > 0 ? "debug" : "info";
+          } else if (name == "log_info") {
+            level = value.bool_param() ? "info" : "warning";
+          } else if (name == "log_warning") {
+            level = value.bool_param() ? "warning" : "error";
+          } else if (name != "log_error" && name != "log_format" && name != "log_file") {
+            return absl::InvalidArgumentError(
+                fmt::format("unknown log setting '{}'", name.substr(0, 200)));
+          } else if (name != "log_error" || !value.bool_param()) {
+            return absl::UnimplementedError(
+                fmt::format("log setting '{}' cannot be changed", name));
+          }
+        }
+        if (!request->settings().empty()) context_.log->SetLevel(level);
+        auto& settings = *response->mutable_settings();
+        settings["log_error"].set_bool_param(true);
+        settings["log_warning"].set_bool_param(level != "error");
+        settings["log_info"].set_bool_param(level == "info" || level == "debug");
+        settings["log_verbose_level"].set_uint32_param(level == "debug" ? 1 : 0);
+        settings["log_format"].set_string_param("default");
+        settings["log_file"].set_string_param("");
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace h5serve::server

@@ -44,7 +44,13 @@ class InferStream : public grpc::ServerBidiReactor<inference::ModelInferRequest,
  public:
   InferStream(const ServiceContext& context, grpc::CallbackServerContext* call)
       : context_(context), call_(call), real_errors_(WantsRealErrors(*call)) {
-    StartRead(&request_);
+    const absl::Status allowed =
+        Admit(context, *call, "inference.GRPCInferenceService/ModelStreamInfer");
+    if (allowed.ok()) {
+      StartRead(&request_);
+    } else {
+      Finish(ToGrpc(allowed));
+    }
   }
 
   void OnReadDone(bool ok) override {
@@ -171,7 +177,7 @@ void FillModelMetadata(const model::ModelStore& store, const Served& served,
 grpc::ServerUnaryReactor* InferenceService::ServerLive(grpc::CallbackServerContext* context,
                                                        const inference::ServerLiveRequest*,
                                                        inference::ServerLiveResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ServerLive", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ServerLive", [&] {
     response->set_live(true);
     return absl::OkStatus();
   });
@@ -180,7 +186,7 @@ grpc::ServerUnaryReactor* InferenceService::ServerLive(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::ServerReady(grpc::CallbackServerContext* context,
                                                         const inference::ServerReadyRequest*,
                                                         inference::ServerReadyResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ServerReady", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ServerReady", [&] {
     response->set_ready(context_.ready());
     return absl::OkStatus();
   });
@@ -189,7 +195,7 @@ grpc::ServerUnaryReactor* InferenceService::ServerReady(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* InferenceService::ModelReady(grpc::CallbackServerContext* context,
                                                        const inference::ModelReadyRequest* request,
                                                        inference::ModelReadyResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ModelReady", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ModelReady", [&] {
     const absl::StatusOr<Served> served =
         context_.inference->Find(request->name(), request->version());
     response->set_ready(served.ok());
@@ -200,7 +206,7 @@ grpc::ServerUnaryReactor* InferenceService::ModelReady(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::ServerMetadata(
     grpc::CallbackServerContext* context, const inference::ServerMetadataRequest*,
     inference::ServerMetadataResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ServerMetadata", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ServerMetadata", [&] {
     FillServerMetadata(*context_.options, response);
     return absl::OkStatus();
   });
@@ -209,7 +215,7 @@ grpc::ServerUnaryReactor* InferenceService::ServerMetadata(
 grpc::ServerUnaryReactor* InferenceService::ModelMetadata(
     grpc::CallbackServerContext* context, const inference::ModelMetadataRequest* request,
     inference::ModelMetadataResponse* response) {
-  return RunRpcNow(context_.metrics, context, "ModelMetadata", [&] {
+  return RunRpcNow(context_, context, "inference.GRPCInferenceService/ModelMetadata", [&] {
     const absl::StatusOr<Served> served =
         context_.inference->Find(request->name(), request->version());
     if (served.ok()) FillModelMetadata(*context_.store, *served, response);
@@ -220,12 +226,13 @@ grpc::ServerUnaryReactor* InferenceService::ModelMetadata(
 grpc::ServerUnaryReactor* InferenceService::ModelInfer(grpc::CallbackServerContext* context,
                                                        const inference::ModelInferRequest* request,
                                                        inference::ModelInferResponse* response) {
-  return RunRpc(context_.metrics, context, "ModelInfer", [&](const std::shared_ptr<Rpc>& rpc) {
-    Infer(
-        context_, *request, rpc->deadline(), [rpc] { return rpc->cancelled(); },
-        [&rpc](const Served& served) { rpc->set_served(served); }, response,
-        [rpc](const absl::Status& status) { rpc->Finish(status); });
-  });
+  return RunRpc(context_, context, "inference.GRPCInferenceService/ModelInfer",
+                [&](const std::shared_ptr<Rpc>& rpc) {
+                  Infer(
+                      context_, *request, rpc->deadline(), [rpc] { return rpc->cancelled(); },
+                      [&rpc](const Served& served) { rpc->set_served(served); }, response,
+                      [rpc](const absl::Status& status) { rpc->Finish(status); });
+                });
 }
 
 grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*

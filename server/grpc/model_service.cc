@@ -83,7 +83,7 @@ absl::Status FillModelStatus(const model::Manager& manager, const std::string& n
 grpc::ServerUnaryReactor* ModelService::GetModelStatus(
     grpc::CallbackServerContext* context, const tensorflow::serving::GetModelStatusRequest* request,
     tensorflow::serving::GetModelStatusResponse* response) {
-  return RunRpcNow(context_.metrics, context, "GetModelStatus", [&] {
+  return RunRpcNow(context_, context, "tensorflow.serving.ModelService/GetModelStatus", [&] {
     const auto& spec = request->model_spec();
     const std::optional<int64_t> version =
         spec.has_version() ? std::optional<int64_t>(spec.version().value()) : std::nullopt;
@@ -136,7 +136,8 @@ grpc::ServerUnaryReactor* ModelService::HandleReloadConfigRequest(
     grpc::CallbackServerContext* context, const tensorflow::serving::ReloadConfigRequest* request,
     tensorflow::serving::ReloadConfigResponse* response) {
   return RunRpc(
-      context_.metrics, context, "HandleReloadConfigRequest", [&](const std::shared_ptr<Rpc>& rpc) {
+      context_, context, "tensorflow.serving.ModelService/HandleReloadConfigRequest",
+      [&](const std::shared_ptr<Rpc>& rpc) {
         if (!context_.options->enable_admin) {
           return rpc->Finish(absl::PermissionDeniedError(
               "administrative calls are disabled; start the server with --enable-admin"));

@@ -70,70 +70,74 @@ absl::StatusOr<Served> PredictionService::FindServed(const ModelSpec& spec) cons
 grpc::ServerUnaryReactor* PredictionService::Predict(
     grpc::CallbackServerContext* context, const tensorflow::serving::PredictRequest* request,
     tensorflow::serving::PredictResponse* response) {
-  return RunRpc(context_.metrics, context, "Predict", [&](const std::shared_ptr<Rpc>& rpc) {
-    absl::StatusOr<Served> found = FindServed(request->model_spec());
-    if (!found.ok()) return rpc->Finish(found.status());
-    const Served& served = *found;
-    rpc->set_served(served);
-    if (absl::Status status = CheckSignatureName(request->model_spec()); !status.ok()) {
-      return rpc->Finish(status);
-    }
-    const model::Signature& signature = served->servable->signature();
-    const std::vector<std::string_view> filter(request->output_filter().begin(),
-                                               request->output_filter().end());
-    absl::StatusOr<std::vector<int>> selected = SelectOutputs(signature, filter);
-    if (!selected.ok()) return rpc->Finish(selected.status());
-    absl::StatusOr<std::vector<compute::Tensor>> inputs =
-        DecodeInputs(signature, *request, context_.options->grpc.max_message_bytes);
-    if (!inputs.ok()) return rpc->Finish(inputs.status());
-    InferenceRequest inference{.inputs = *std::move(inputs),
-                               .deadline = rpc->deadline(),
-                               .priority = rpc->priority(),
-                               .cancelled = [rpc] { return rpc->cancelled(); }};
-    const bool as_content = context_.options->tensor_content_outputs;
-    context_.inference->Run(served, std::move(inference),
-                            [rpc, served, response, as_content, selected = *std::move(selected)](
-                                absl::StatusOr<Outputs> outputs, const compute::RequestTiming&) {
-                              rpc->Guard([&] {
-                                if (!outputs.ok()) return rpc->Finish(outputs.status());
-                                FillSpec(served, response->mutable_model_spec());
-                                const model::Signature& described = served->servable->signature();
-                                for (int i : selected) {
-                                  EncodeTensor(
-                                      (*outputs)[i], as_content,
-                                      &(*response->mutable_outputs())[described.outputs[i].name]);
-                                }
-                                rpc->Finish(absl::OkStatus());
-                              });
-                            });
-  });
+  return RunRpc(
+      context_, context, "tensorflow.serving.PredictionService/Predict",
+      [&](const std::shared_ptr<Rpc>& rpc) {
+        absl::StatusOr<Served> found = FindServed(request->model_spec());
+        if (!found.ok()) return rpc->Finish(found.status());
+        const Served& served = *found;
+        rpc->set_served(served);
+        if (absl::Status status = CheckSignatureName(request->model_spec()); !status.ok()) {
+          return rpc->Finish(status);
+        }
+        const model::Signature& signature = served->servable->signature();
+        const std::vector<std::string_view> filter(request->output_filter().begin(),
+                                                   request->output_filter().end());
+        absl::StatusOr<std::vector<int>> selected = SelectOutputs(signature, filter);
+        if (!selected.ok()) return rpc->Finish(selected.status());
+        absl::StatusOr<std::vector<compute::Tensor>> inputs =
+            DecodeInputs(signature, *request, context_.options->grpc.max_message_bytes);
+        if (!inputs.ok()) return rpc->Finish(inputs.status());
+        InferenceRequest inference{.inputs = *std::move(inputs),
+                                   .deadline = rpc->deadline(),
+                                   .priority = rpc->priority(),
+                                   .cancelled = [rpc] { return rpc->cancelled(); }};
+        const bool as_content = context_.options->tensor_content_outputs;
+        context_.inference->Run(
+            served, std::move(inference),
+            [rpc, served, response, as_content, selected = *std::move(selected)](
+                absl::StatusOr<Outputs> outputs, const compute::RequestTiming&) {
+              rpc->Guard([&] {
+                if (!outputs.ok()) return rpc->Finish(outputs.status());
+                FillSpec(served, response->mutable_model_spec());
+                const model::Signature& described = served->servable->signature();
+                for (int i : selected) {
+                  EncodeTensor((*outputs)[i], as_content,
+                               &(*response->mutable_outputs())[described.outputs[i].name]);
+                }
+                rpc->Finish(absl::OkStatus());
+              });
+            });
+      });
 }
 
 grpc::ServerUnaryReactor* PredictionService::GetModelMetadata(
     grpc::CallbackServerContext* context,
     const tensorflow::serving::GetModelMetadataRequest* request,
     tensorflow::serving::GetModelMetadataResponse* response) {
-  return RunRpcNow(context_.metrics, context, "GetModelMetadata", [&]() -> absl::Status {
-    if (request->metadata_field().empty()) {
-      return absl::InvalidArgumentError(
-          "GetModelMetadataRequest must specify at least one metadata_field");
-    }
-    for (const std::string& field : request->metadata_field()) {
-      if (field != "signature_def") {
-        return absl::InvalidArgumentError(
-            fmt::format("Metadata field {} is not supported", field.substr(0, 200)));
-      }
-    }
-    absl::StatusOr<Served> served = FindServed(request->model_spec());
-    if (!served.ok()) return served.status();
-    tensorflow::serving::SignatureDefMap signatures;
-    EncodeSignature((*served)->servable->signature(),
-                    &(*signatures.mutable_signature_def())[std::string(kSignature)]);
-    response->mutable_model_spec()->set_name((*served)->name);
-    response->mutable_model_spec()->mutable_version()->set_value((*served)->version);
-    (*response->mutable_metadata())["signature_def"].PackFrom(signatures);
-    return absl::OkStatus();
-  });
+  return RunRpcNow(
+      context_, context, "tensorflow.serving.PredictionService/GetModelMetadata",
+      [&]() -> absl::Status {
+        if (request->metadata_field().empty()) {
+          return absl::InvalidArgumentError(
+              "GetModelMetadataRequest must specify at least one metadata_field");
+        }
+        for (const std::string& field : request->metadata_field()) {
+          if (field != "signature_def") {
+            return absl::InvalidArgumentError(
+                fmt::format("Metadata field {} is not supported", field.substr(0, 200)));
+          }
+        }
+        absl::StatusOr<Served> served = FindServed(request->model_spec());
+        if (!served.ok()) return served.status();
+        tensorflow::serving::SignatureDefMap signatures;
+        EncodeSignature((*served)->servable->signature(),
+                        &(*signatures.mutable_signature_def())[std::string(kSignature)]);
+        response->mutable_model_spec()->set_name((*served)->name);
+        response->mutable_model_spec()->mutable_version()->set_value((*served)->version);
+        (*response->mutable_metadata())["signature_def"].PackFrom(signatures);
+        return absl::OkStatus();
+      });
 }
 
 template <typename Answer>
@@ -142,7 +146,7 @@ grpc::ServerUnaryReactor* PredictionService::RunExamples(grpc::CallbackServerCon
                                                          const ModelSpec& spec,
                                                          const tensorflow::serving::Input& input,
                                                          Answer answer) {
-  return RunRpc(context_.metrics, context, method, [&](const std::shared_ptr<Rpc>& rpc) {
+  return RunRpc(context_, context, method, [&](const std::shared_ptr<Rpc>& rpc) {
     absl::StatusOr<Served> found = FindServed(spec);
     if (!found.ok()) return rpc->Finish(found.status());
     const Served& served = *found;
@@ -167,7 +171,8 @@ grpc::ServerUnaryReactor* PredictionService::RunExamples(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* PredictionService::Classify(
     grpc::CallbackServerContext* context, const tensorflow::serving::ClassificationRequest* request,
     tensorflow::serving::ClassificationResponse* response) {
-  return RunExamples(context, "Classify", request->model_spec(), request->input(),
+  return RunExamples(context, "tensorflow.serving.PredictionService/Classify",
+                     request->model_spec(), request->input(),
                      [response](const Served& served, const Outputs& outputs) {
                        FillSpec(served, response->mutable_model_spec());
                        return FillClassification(served->servable->signature(), outputs,
@@ -178,8 +183,8 @@ grpc::ServerUnaryReactor* PredictionService::Classify(
 grpc::ServerUnaryReactor* PredictionService::Regress(
     grpc::CallbackServerContext* context, const tensorflow::serving::RegressionRequest* request,
     tensorflow::serving::RegressionResponse* response) {
-  return RunExamples(context, "Regress", request->model_spec(), request->input(),
-                     [response](const Served& served, const Outputs& outputs) {
+  return RunExamples(context, "tensorflow.serving.PredictionService/Regress", request->model_spec(),
+                     request->input(), [response](const Served& served, const Outputs& outputs) {
                        FillSpec(served, response->mutable_model_spec());
                        return FillRegression(served->servable->signature(), outputs,
                                              response->mutable_result());
@@ -190,11 +195,13 @@ grpc::ServerUnaryReactor* PredictionService::MultiInference(
     grpc::CallbackServerContext* context, const tensorflow::serving::MultiInferenceRequest* request,
     tensorflow::serving::MultiInferenceResponse* response) {
   if (absl::Status status = CheckTasks(*request); !status.ok()) {
-    return RunRpcNow(context_.metrics, context, "MultiInference", [&] { return status; });
+    return RunRpcNow(context_, context, "tensorflow.serving.PredictionService/MultiInference",
+                     [&] { return status; });
   }
   // All tasks use one model and its one signature: it runs once for all.
   return RunExamples(
-      context, "MultiInference", request->tasks(0).model_spec(), request->input(),
+      context, "tensorflow.serving.PredictionService/MultiInference",
+      request->tasks(0).model_spec(), request->input(),
       [request, response](const Served& served, const Outputs& outputs) {
         const model::Signature& signature = served->servable->signature();
         for (const auto& task : request->tasks()) {

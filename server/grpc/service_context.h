@@ -1,6 +1,7 @@
 // What the gRPC services work with.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -15,6 +16,8 @@
 
 namespace h5serve::server {
 
+class Authorization;
+
 // Everything outlives the services.
 struct ServiceContext {
   const config::ServerOptions* options = nullptr;
@@ -27,6 +30,10 @@ struct ServiceContext {
   // Runs administrative calls, which may take long.
   model::Executor* admin = nullptr;
   std::function<bool()> ready;
+  // Null: everybody may call everything.
+  Authorization* authorization = nullptr;
+  // True once new calls are to go elsewhere.
+  const std::atomic<bool>* refusing = nullptr;
 };
 
 }  // namespace h5serve::server

@@ -78,8 +78,9 @@ class Daemon:
 
     def start(self):
         command = [binary(), 'serve', '--models', self.models, '--listen', '127.0.0.1:0',
-                   '--http', '127.0.0.1:0', '--log.format', 'json', '--settle-seconds', '50ms',
-                   '--poll-interval', '1s'] + self.flags
+                   '--http', '127.0.0.1:0', '--log.format', 'json', '--settle-seconds', '50ms'] + self.flags
+        if '--poll-interval' not in self.flags:
+            command += ['--poll-interval', '1s']
         self.log = []
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

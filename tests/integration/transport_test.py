@@ -169,7 +169,8 @@ class TransportTest(unittest.TestCase):
         with grpc.insecure_channel(daemon.grpc) as channel:
             for service in ('', 'tensorflow.serving.PredictionService', 'PredictionService',
                             'inference.GRPCInferenceService', 'model/iris'):
-                self.assertEqual(b'\x08\x01', self.health(channel, 'Check', service), service)
+                wait_until(lambda: self.health(channel, 'Check', service) == b'\x08\x01',
+                           'health of "%s"' % service)
             with self.assertRaises(grpc.RpcError) as caught:
                 self.health(channel, 'Check', 'model/nobody')
             self.assertEqual(grpc.StatusCode.NOT_FOUND, caught.exception.code())
