@@ -29,6 +29,8 @@ int64_t LayOutArena(std::span<ArenaBlock> blocks) {
   for (int index : order) {
     ArenaBlock& block = blocks[index];
     if (block.bytes > std::numeric_limits<int64_t>::max() / 4) return -1;
+    block.offset = 0;
+    if (block.bytes == 0) continue;  // most steps need no scratch memory
     int64_t offset = 0;
     for (int other_index : placed) {
       const ArenaBlock& other = blocks[other_index];

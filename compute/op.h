@@ -142,6 +142,9 @@ class Op {
   // (element-wise ops of equal shape and type).
   virtual bool CanRunInPlace() const { return false; }
 
+  // The same for another input i, when no other input is in that memory.
+  virtual bool CanOverwrite(int input) const { return input == 0 && CanRunInPlace(); }
+
   // True when the outputs depend on the shape of input i, not on its elements:
   // Run may then find a null pointer there, and the input need not be computed.
   // An op whose other inputs are all known is run as soon as shapes are.
@@ -166,6 +169,17 @@ class Op {
   // The same op with a bias as input 2 (a vector over the last axis of the
   // output). Asked only when KernelFactorShape is not nullopt and there is none.
   virtual std::shared_ptr<const Op> WithBias() const { return nullptr; }
+
+  // True when each element of the only output depends on the elements of the
+  // inputs at the same place alone (inputs broadcast).
+  virtual bool IsElementwise() const { return false; }
+  // For ops that do nothing but permute axes: output axis i is input axis p[i].
+  virtual const std::vector<int>* Permutation() const { return nullptr; }
+  // The op f' with f(T(x), T(y), …) = T(f'(x, y, …)) where T permutes axes by
+  // `permutation`; null when there is none. Not asked of element-wise ops.
+  virtual std::shared_ptr<const Op> Unpermuted(std::span<const int> permutation) const {
+    return nullptr;
+  }
 
   // Called once, after all optimisation: an op that has taken those inputs that
   // are constants (not null) into itself, in the form it computes with (packed

@@ -63,7 +63,7 @@ class Planner {
   void AssignStorage();
   int NewStorage(Value value, int step);
   void Attach(Value value, int storage);
-  bool CanReuseInput(const Graph::Node& node, int step) const;
+  int StorageToReuse(const Graph::Node& node, int step) const;
   absl::Status LayOut(int64_t max_bytes);
   void MakeSteps();
   void AddView(Value value);
@@ -182,20 +182,29 @@ int Planner::NewStorage(Value value, int step) {
   return static_cast<int>(storages_.size()) - 1;
 }
 
-// Element-wise ops may overwrite their first input when nobody needs it later:
-// neither this step as another operand, nor any later step, nor the caller.
-bool Planner::CanReuseInput(const Graph::Node& node, int step) const {
-  if (!node.op->CanRunInPlace() || node.inputs.empty() || node.outputs.size() != 1) return false;
-  const Value input = node.inputs[0];
-  const ValueType& from = types_[input.index];
+// Element-wise ops may overwrite an input when nobody needs it later: neither
+// this step as another operand, nor any later step, nor the caller. Gives that
+// input's storage, or -1.
+int Planner::StorageToReuse(const Graph::Node& node, int step) const {
+  if (node.outputs.size() != 1) return -1;
   const ValueType& to = types_[node.outputs[0].index];
-  if (from.dtype != to.dtype || !(from.shape == to.shape)) return false;
-  const int storage = storage_of_[input.index];
-  if (storages_[storage].home != Home::kArena) return false;
-  for (size_t i = 1; i < node.inputs.size(); ++i) {
-    if (storage_of_[node.inputs[i].index] == storage) return false;
+  for (int i = 0; i < static_cast<int>(node.inputs.size()); ++i) {
+    if (!node.op->CanOverwrite(i)) continue;
+    const Value input = node.inputs[i];
+    const ValueType& from = types_[input.index];
+    const int storage = storage_of_[input.index];
+    if (storage < 0 || from.dtype != to.dtype || !(from.shape == to.shape) ||
+        storages_[storage].home != Home::kArena || storages_[storage].is_output ||
+        storages_[storage].last > step) {
+      continue;
+    }
+    bool alone = true;
+    for (int j = 0; j < static_cast<int>(node.inputs.size()); ++j) {
+      alone = alone && (j == i || storage_of_[node.inputs[j].index] != storage);
+    }
+    if (alone) return storage;
   }
-  return storages_[storage].last <= step && !storages_[storage].is_output;
+  return -1;
 }
 
 void Planner::Attach(Value value, int storage_index) {
@@ -218,8 +227,10 @@ void Planner::AssignStorage() {
   }
   for (int step = 0; step < static_cast<int>(order_.size()); ++step) {
     const Graph::Node& node = graph_.nodes()[order_[step]];
-    if (node.op->IsView() || CanReuseInput(node, step)) {
-      Attach(node.outputs[0], storage_of_[node.inputs[0].index]);
+    const int shared =
+        node.op->IsView() ? storage_of_[node.inputs[0].index] : StorageToReuse(node, step);
+    if (shared >= 0) {
+      Attach(node.outputs[0], shared);
       continue;
     }
     for (Value output : node.outputs) Attach(output, NewStorage(output, step));

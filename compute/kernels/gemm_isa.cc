@@ -5,19 +5,13 @@
 // kept in registers over the whole inner dimension; tiles are as tall as the
 // register file allows, and rows are divided evenly among them.
 #include "compute/kernels/activation.h"
-#include "compute/kernels/kernel_table.h"
-#include "compute/kernels/rows.h"
+#include "compute/kernels/isa_functions.h"
 
 namespace h5serve::compute::kernels::H5SERVE_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-// 26 accumulators: GCC spills at 14 rows.
-inline constexpr int kTileRows = 13;
-#else
-inline constexpr int kTileRows = 6;
-#endif
-inline constexpr int kPanel = 2 * kLanes;
+inline constexpr int kPanel = kPanelColumns;
+static_assert(kPanel == 2 * kLanes);
 
 // Inner dimensions beyond this are cut when there are many rows, so that the
 // panel stays in the cache from one tile to the next.
@@ -417,30 +411,5 @@ void PackPanels(const float* b, int64_t k, int64_t n, int64_t stride_k, int64_t 
 void MultiplyPacked(const GemmArguments& arguments, const GemmRange& range) {
   Product(arguments, range).Run();
 }
-
-void ReluGeneral(float max_value, float negative_slope, float threshold, const float* x, float* y,
-                 int64_t n);
-void Classify(ops::UnaryKind kind, const float* x, bool* y, int64_t n);
-void Binary(ops::BinaryKind kind, const float* a, int64_t a_step, const float* b, int64_t b_step,
-            float* y, int64_t n);
-void Compare(ops::BinaryKind kind, const float* a, int64_t a_step, const float* b, int64_t b_step,
-             bool* y, int64_t n);
-void SelectFloats(const bool* condition, int64_t condition_step, const float* a, int64_t a_step,
-                  const float* b, int64_t b_step, float* y, int64_t n);
-
-#if defined(__AVX512F__)
-inline constexpr const char* kIsa = "x86-64-v4";
-#elif defined(__AVX2__)
-inline constexpr const char* kIsa = "x86-64-v3";
-#else
-inline constexpr const char* kIsa = "x86-64-v2";
-#endif
-
-extern const KernelTable kTable;
-const KernelTable kTable = {
-    kIsa,         Unary,        ReluGeneral, Classify,      Binary,
-    Compare,      SelectFloats, SoftmaxRow,  LogSoftmaxRow, MomentsOfRow,
-    NormalizeRow, kPanel,       kTileRows,   PackPanels,    MultiplyPacked,
-};
 
 }  // namespace h5serve::compute::kernels::H5SERVE_ISA

@@ -45,6 +45,11 @@ struct KernelTable {
   void (*normalize)(const float* x, int64_t n, float mean, float scale, const float* gamma,
                     const float* beta, float* y);
 
+  // y = x * scale + shift for rows of `channels` values, clamped to [low, high];
+  // y may be x.
+  void (*affine)(const float* x, const float* scale, const float* shift, float low, float high,
+                 float* y, int64_t rows, int64_t channels);
+
   // Columns of a full panel, and rows of the largest tile.
   int64_t panel_columns;
   int64_t tile_rows;

@@ -26,6 +26,9 @@ class DenseOp : public Op {
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override;
   absl::Status Run(const RunContext& context) const override;
   int64_t ScratchBytes(std::span<const ValueType> inputs) const override;
+  bool CanOverwrite(int input) const override {
+    return attributes_.addend && input == AddendInput();
+  }
   double Flops(std::span<const ValueType> inputs) const override;
 
   std::shared_ptr<const Op> WithActivation(UnaryKind kind, float p, float q) const override;

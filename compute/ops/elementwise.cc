@@ -8,6 +8,7 @@
 
 #include "compute/kernels/dispatch.h"
 #include "compute/ops/elementwise_ops.h"
+#include "compute/ops/small_rows.h"
 
 namespace h5serve::compute::ops {
 namespace {
@@ -192,6 +193,23 @@ absl::Status BinaryOp::Run(const RunContext& context) const {
   const float* b = context.input(1).as<float>();
   float* y = context.output(0).as<float>();
   const auto binary = kernels::Kernels().binary;
+  // A short vector with every row of a matrix.
+  const bool rows = plan.rank == 1 && plan.inner_steps[0] == 1 && plan.inner_steps[1] == 1;
+  for (int vector = 0; rows && vector < 2; ++vector) {
+    if (plan.strides[0][vector] != 0 || plan.strides[0][1 - vector] != plan.inner) continue;
+    const SmallRows repeated(vector == 0 ? a : b, plan.inner);
+    context.ParallelFor(plan.outer, kGrain / plan.inner + 1, [&](int64_t begin, int64_t end) {
+      repeated.ForEach(begin, end, [&](int64_t row, int64_t count, int64_t width) {
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t at = row * plan.inner + i * width;
+          const float* left = vector == 0 ? repeated.data() : a + at;
+          const float* right = vector == 1 ? repeated.data() : b + at;
+          binary(kind(), left, 1, right, 1, y + at, width);
+        }
+      });
+    });
+    return absl::OkStatus();
+  }
   BroadcastFor(context, plan, [&](const Stretch& s) {
     binary(kind(), a + s.operands[0], plan.inner_steps[0], b + s.operands[1], plan.inner_steps[1],
            y + s.output, s.count);

@@ -133,6 +133,7 @@ void SelectEach(const RunContext& context, const BroadcastPlan& plan) {
 class WhereOp : public Op {
  public:
   std::string_view name() const override { return "Where"; }
+  bool IsElementwise() const override { return true; }
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     absl::StatusOr<Shape> shape = BroadcastInputs(context);
     if (!shape.ok()) return shape.status();

@@ -13,6 +13,7 @@ class UnaryBase : public Op {
   explicit UnaryBase(DType output) : output_(output) {}
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override;
   bool CanRunInPlace() const override { return true; }
+  bool IsElementwise() const override { return true; }
   DType output() const { return output_; }
 
  private:
@@ -42,6 +43,8 @@ class BinaryBase : public Op {
   std::string_view name() const override;
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override;
   bool CanRunInPlace() const override { return true; }
+  bool CanOverwrite(int input) const override { return true; }
+  bool IsElementwise() const override { return true; }
   BinaryKind kind() const { return kind_; }
   DType output() const { return output_; }
 

@@ -21,6 +21,7 @@ class TransposeOp : public Op {
  public:
   explicit TransposeOp(std::vector<int> permutation) : permutation_(std::move(permutation)) {}
   std::string_view name() const override { return "Transpose"; }
+  const std::vector<int>* Permutation() const override { return &permutation_; }
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     const Shape& from = context.shape(0);
@@ -62,6 +63,10 @@ class ConcatOp : public Op, public PartialOp {
  public:
   explicit ConcatOp(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "Concat"; }
+  std::shared_ptr<const Op> Unpermuted(std::span<const int> permutation) const override {
+    const std::optional<int> axis = NormalizeAxis(axis_, static_cast<int>(permutation.size()));
+    return axis ? std::make_shared<ConcatOp>(permutation[*axis]) : nullptr;
+  }
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     Shape shape = context.shape(0);

@@ -31,6 +31,12 @@ class PadOp : public Op {
   PadOp(std::vector<std::pair<int64_t, int64_t>> pads, PadMode mode, float value)
       : pads_(std::move(pads)), mode_(mode), value_(value) {}
   std::string_view name() const override { return "Pad"; }
+  std::shared_ptr<const Op> Unpermuted(std::span<const int> permutation) const override {
+    if (permutation.size() != pads_.size()) return nullptr;
+    std::vector<std::pair<int64_t, int64_t>> pads(pads_.size());
+    for (size_t axis = 0; axis < pads.size(); ++axis) pads[permutation[axis]] = pads_[axis];
+    return std::make_shared<PadOp>(std::move(pads), mode_, value_);
+  }
 
   absl::StatusOr<std::vector<ValueType>> Infer(const InferContext& context) const override {
     Shape shape = context.shape(0);

@@ -52,15 +52,22 @@ Graph Rewrite(const Graph& graph, std::span<const Pass> passes, std::vector<Valu
   const std::vector<bool> live = LiveNodes(graph, *outputs);
   const std::vector<int> uses = CountUses(graph, live, *outputs);
   std::vector<Value> mapped(graph.values().size());
+  // Users of each new value, among them those of all old values it stands for.
+  std::vector<int> new_uses;
+  const auto set = [&](Value from, Value to) {
+    mapped[from.index] = to;
+    if (new_uses.size() <= static_cast<size_t>(to.index)) new_uses.resize(to.index + 1);
+    new_uses[to.index] += uses[from.index];
+  };
   for (Value input : graph.inputs()) {
-    mapped[input.index] = rewritten.Input(graph.dtype(input), graph.shape(input));
+    set(input, rewritten.Input(graph.dtype(input), graph.shape(input)));
   }
   const auto map = [&](Value value) {
-    Value& target = mapped[value.index];
-    if (!target.valid()) {
-      if (const Tensor* constant = graph.constant(value)) target = rewritten.Constant(*constant);
+    const Tensor* constant = graph.constant(value);
+    if (!mapped[value.index].valid() && constant != nullptr) {
+      set(value, rewritten.Constant(*constant));
     }
-    return target;
+    return mapped[value.index];
   };
   for (size_t i = 0; i < live.size(); ++i) {
     if (!live[i]) continue;
@@ -68,7 +75,7 @@ Graph Rewrite(const Graph& graph, std::span<const Pass> passes, std::vector<Valu
     Site site{&rewritten, &node, {}, {}};
     for (Value input : node.inputs) {
       site.inputs.push_back(map(input));
-      site.only_user.push_back(uses[input.index] == 1);
+      site.only_user.push_back(new_uses[site.inputs.back().index] == 1);
     }
     rewritten.set_label(node.label);
     std::optional<std::vector<Value>> replacement;
@@ -77,9 +84,8 @@ Graph Rewrite(const Graph& graph, std::span<const Pass> passes, std::vector<Valu
       if (replacement) break;
     }
     if (!replacement) replacement = rewritten.Add(node.op, site.inputs);
-    for (size_t j = 0; j < node.outputs.size(); ++j) {
-      mapped[node.outputs[j].index] = replacement->at(j);
-    }
+    if (!rewritten.status().ok()) return rewritten;
+    for (size_t j = 0; j < node.outputs.size(); ++j) set(node.outputs[j], replacement->at(j));
   }
   for (Value& output : *outputs) output = map(output);
   return rewritten;

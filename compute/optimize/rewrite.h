@@ -28,7 +28,8 @@ struct Site {
 using Pass = std::optional<std::vector<Value>> (*)(Site& site);
 
 // Copies what `outputs` need (and all inputs) into a new graph, and updates
-// `outputs`. At each node the first pass that answers wins.
+// `outputs`. At each node the first pass that answers wins. After an error the
+// graph is incomplete; the error is its status.
 Graph Rewrite(const Graph& graph, std::span<const Pass> passes, std::vector<Value>* outputs);
 
 }  // namespace h5serve::compute::optimize
