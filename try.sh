@@ -29,7 +29,7 @@ fi
 
 ./scripts/install-packages.sh build client
 stop  # before its executable is replaced
-./scripts/build.sh -DH5SERVE_BUILD_TESTS=OFF -DH5SERVE_WERROR=OFF -- h5serve
+./scripts/build.sh -DH5SERVE_BUILD_TESTS=OFF -- h5serve
 
 mkdir -p $run/models
 cp -p samples/models/*.h5 $run/models/
