@@ -59,8 +59,12 @@ absl::Status UnknownKey(const Scope& scope, const std::string& name) {
 // What a row's set() takes: scalars as they are written, lists with commas
 // between their items, the version policy as words, other objects as JSON.
 absl::StatusOr<std::string> AsText(const Json& value, const OptionRow& row) {
+  if (row.kind == "object") {
+    // Only the operator's command line names files.
+    if (value.is_object()) return value.dump();
+    return absl::InvalidArgumentError(fmt::format("expected an object ({})", row.range));
+  }
   if (value.is_string()) return value.get<std::string>();
-  if (row.kind == "object") return value.dump();
   if (row.kind == "versions" && value.is_object() && value.size() == 1) {
     std::string text = value.begin().key();
     const Json& numbers = value.begin().value();
@@ -122,21 +126,28 @@ absl::Status ApplyText(std::string_view text, const Scope& scope, Options* optio
   }
 }
 
-absl::Status ApplyFile(const std::string& path, Options* options) {
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::error_code error;
   const uintmax_t size = std::filesystem::file_size(path, error);
-  if (error) {
-    return absl::NotFoundError(fmt::format("configuration {}: {}", path, error.message()));
-  }
+  if (error) return absl::NotFoundError(fmt::format("{}: {}", path, error.message()));
   if (size > static_cast<uintmax_t>(kMaxFileBytes)) {
-    return absl::InvalidArgumentError(fmt::format("configuration {}: larger than 16 MiB", path));
+    return absl::InvalidArgumentError(fmt::format("{}: larger than 16 MiB", path));
   }
   std::ifstream stream(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(stream)), {});
+  std::string text((std::istreambuf_iterator<char>(stream)), {});
   if (!stream.good() && !stream.eof()) {
-    return absl::UnavailableError(fmt::format("configuration {}: cannot be read", path));
+    return absl::UnavailableError(fmt::format("{}: cannot be read", path));
   }
-  const absl::Status status = ApplyText(text, Scope{.per_model = false}, options);
+  return text;
+}
+
+absl::Status ApplyFile(const std::string& path, Options* options) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) {
+    return absl::Status(text.status().code(),
+                        fmt::format("configuration {}", std::string(text.status().message())));
+  }
+  const absl::Status status = ApplyText(*text, Scope{.per_model = false}, options);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(
       fmt::format("configuration {}: {}", path, std::string(status.message())));
@@ -220,11 +231,25 @@ absl::Status SetNames(ModelOptions* options, std::string_view json) {
 }
 
 absl::Status SetCustomObjects(ModelOptions* options, std::string_view json) {
+  // On the command line, the name of a file that holds them.
+  std::string file;
+  const size_t start = json.find_first_not_of(" \t\r\n");
+  if (start != std::string_view::npos && json[start] != '{') {
+    absl::StatusOr<std::string> text = ReadFile(std::string(json));
+    if (!text.ok()) return text.status();
+    file = *std::move(text);
+    json = file;
+  }
   // A model's own definitions add to the server's and win over them.
   std::map<std::string, std::string> objects = options->custom_objects;
   absl::Status status =
       ForEachMember(json, [&](const std::string& key, const Json& value) -> absl::Status {
-        objects[key] = value.dump();
+        // As people paste it: with the option's own name around.
+        if (key == "custom_objects" && value.is_object()) {
+          for (const auto& [name, definition] : value.items()) objects[name] = definition.dump();
+        } else {
+          objects[key] = value.dump();
+        }
         return absl::OkStatus();
       });
   if (status.ok()) options->custom_objects = std::move(objects);

@@ -354,7 +354,7 @@ void AddModelRows(std::vector<OptionRow>* rows) {
                                           "names for versions"),
           Object<SetNames, FormatNames>("model.names", "{\"KERAS NAME\": \"NAME\"}",
                                         "names of inputs and outputs for clients"),
-          Object<SetCustomObjects, FormatCustomObjects>("custom_objects", "{\"NAME\": DEFINITION}",
+          Object<SetCustomObjects, FormatCustomObjects>("custom_objects", "{\"NAME\": DEFINITION}, FILE",
                                                         "what custom classes and functions mean"),
       });
 }
