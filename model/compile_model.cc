@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "model/custom/custom_objects.h"
 #include "model/dialect/check_layers.h"
 #include "model/dialect/translate.h"
 #include "model/dialect/weights.h"
@@ -50,9 +51,9 @@ std::string PublicName(const config::ModelOptions& options, const std::string& k
   return at == options.names.end() ? keras_name : at->second;
 }
 
-void Lower(const ModelWeights& weights, const config::ModelOptions& options,
-           DiagnosisList* diagnoses, UnderstoodModel* result) {
-  Lowering lowering(result->writer, weights, &result->graph, diagnoses);
+void Lower(const ModelWeights& weights, const CustomObjects& custom,
+           const config::ModelOptions& options, DiagnosisList* diagnoses, UnderstoodModel* result) {
+  Lowering lowering(result->writer, weights, &result->graph, diagnoses, &custom);
   CheckLayers(*result->model, lowering, options.compatibility.unknown_config_key != "warn",
               diagnoses);
   std::vector<KerasTensor> inputs;
@@ -95,7 +96,8 @@ UnderstoodModel UnderstandModel(const ModelImage& image, const config::ModelOpti
   }
   result.writer = DetectWriter(image, *config, diagnoses);
   CheckWriter(result.writer, options.compatibility, diagnoses);
-  result.model = TranslateModel(*config, result.writer, diagnoses);
+  const CustomObjects custom(options);
+  result.model = TranslateModel(*config, result.writer, &custom, diagnoses);
   if (!result.model) return result;
   result.layers = CountLayers(*result.model);
   const ModelWeights weights = BindWeights(result.model.get(), image, result.writer, diagnoses);
@@ -103,8 +105,15 @@ UnderstoodModel UnderstandModel(const ModelImage& image, const config::ModelOpti
   for (const auto& layer : result.model->layers) {
     result.layer_parameters[layer->name] = LayerParameters(*layer, weights, 0);
   }
-  if (!DescribeInputs(*result.model, weights, options, diagnoses, &result.signature)) return result;
-  Lower(weights, options, diagnoses, &result);
+  if (!DescribeInputs(*result.model, weights, options, diagnoses, &result.signature)) {
+    // All problems are told at once.
+    const Lowering lowering(result.writer, weights, &result.graph, diagnoses, &custom);
+    CheckLayers(*result.model, lowering, options.compatibility.unknown_config_key != "warn",
+                diagnoses);
+    return result;
+  }
+  Lower(weights, custom, options, diagnoses, &result);
+  custom.ReportInvalid(diagnoses);
   if (image.training_config) {
     diagnoses->Add(Code::kInfoTrainingConfigIgnored,
                    "the optimizer, loss and metrics stored in the file are not needed to serve it "

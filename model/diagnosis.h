@@ -58,6 +58,7 @@ enum class Code {
   kCustomLayerConfig,
   kCustomDefinitionInvalid,
   kCustomPluginFailed,
+  kInfoCatalogue,
   kUnknownActivation,
   kLambdaBytecode,
   kLambdaNamedFunction,

@@ -59,6 +59,7 @@ struct Call {
   std::map<std::string, Argument> kwargs;
 };
 
+struct CustomDefinition;
 struct KerasModel;
 
 struct Layer {
@@ -69,11 +70,17 @@ struct Layer {
   std::string registered_name;
   bool is_operation = false;  // a keras.ops operation, not a layer (Keras 3)
   bool trainable = true;
-  ConfigValue config;                     // canonical argument names, without inner layers
-  std::string json_pointer;               // of the layer in model_config
-  std::unique_ptr<KerasModel> nested;     // class Functional or Sequential
+  ConfigValue config;                         // canonical argument names, without inner layers
+  std::string json_pointer;                   // of the layer in model_config
+  std::unique_ptr<KerasModel> nested;         // class Functional or Sequential
   std::vector<std::unique_ptr<Layer>> inner;  // of wrappers: wrapped layer, cells; see dialect/
   std::vector<Call> calls;
+  // How somebody's own class or function is served (see custom/); null for what
+  // Keras has. With it, the config as stored.
+  std::shared_ptr<const CustomDefinition> custom;
+  ConfigValue saved_config;
+  // Names of the arrays in the file's order, of a class that nobody knows.
+  std::vector<std::string> saved_weights;
 };
 
 // A model: layers in the file's order, and how they are wired.
@@ -81,9 +88,9 @@ struct KerasModel {
   std::string name;
   std::string class_name;  // "Sequential" or "Functional"
   std::vector<std::unique_ptr<Layer>> layers;
-  std::vector<TensorRef> inputs;   // outputs of InputLayers
+  std::vector<TensorRef> inputs;  // outputs of InputLayers
   std::vector<TensorRef> outputs;
-  std::vector<std::string> input_names;   // as Keras names them, unique
+  std::vector<std::string> input_names;  // as Keras names them, unique
   std::vector<std::string> output_names;
 };
 

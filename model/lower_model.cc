@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <optional>
 
 #include "compute/ops/elementwise.h"
+#include "model/custom/lower_custom.h"
 #include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
@@ -266,9 +268,7 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
 }
 
 LowerFunction Lowering::LowerFunctionOf(const Layer& layer) const {
-  if (custom_lookup_) {
-    if (const LowerFunction custom = custom_lookup_(layer)) return custom;
-  }
+  if (IsLoweredByDefinition(layer)) return LowerCustom;
   if (layer.is_operation) {
     if (const LowerFunction operation = FindOperationLowering(layer)) return operation;
   }
@@ -288,6 +288,10 @@ void Lowering::Report(Diagnosis diagnosis) {
     if (known.code == diagnosis.code && known.message == diagnosis.message) return;
   }
   diagnoses_.Add(std::move(diagnosis));
+}
+
+void Lowering::OverrideWeight(const Layer& layer, std::string_view role, Value value) {
+  constants_[{&layer, std::string(role)}] = value;
 }
 
 Value Lowering::WeightConstant(const Layer& layer, std::string_view role,

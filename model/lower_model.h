@@ -1,7 +1,6 @@
 // Lowers whole models: walks the layers in dependency order.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,9 +12,7 @@
 
 namespace h5serve::model {
 
-// Finds how a layer that somebody defined for himself is lowered; null when
-// nobody did. See model/custom/.
-using CustomLookup = std::function<LowerFunction(const Layer& layer)>;
+class CustomObjects;
 
 // State of lowering one file: the graph under construction and all findings.
 //
@@ -23,12 +20,12 @@ using CustomLookup = std::function<LowerFunction(const Layer& layer)>;
 class Lowering {
  public:
   Lowering(const Writer& writer, const ModelWeights& weights, compute::Graph* graph,
-           DiagnosisList* diagnoses, CustomLookup custom_lookup = nullptr)
+           DiagnosisList* diagnoses, const CustomObjects* custom = nullptr)
       : writer_(writer),
         weights_(weights),
         graph_(*graph),
         diagnoses_(*diagnoses),
-        custom_lookup_(std::move(custom_lookup)) {}
+        custom_(custom) {}
 
   // Lowers a model applied to `inputs` (in the order of its inputs). Tensors
   // that could not be computed are invalid; the reasons are in the diagnoses.
@@ -57,6 +54,11 @@ class Lowering {
   const std::map<std::string, std::vector<compute::Shape>>& output_shapes() const {
     return output_shapes_;
   }
+  // The definitions of somebody's own classes and functions; null: none.
+  const CustomObjects* custom() const { return custom_; }
+
+  // Gives a weight of a layer another value from now on.
+  void OverrideWeight(const Layer& layer, std::string_view role, compute::Value value);
   // The constant of a weight, made once however often the layer is called.
   compute::Value WeightConstant(const Layer& layer, std::string_view role,
                                 const compute::Tensor& tensor);
@@ -66,7 +68,7 @@ class Lowering {
   const ModelWeights& weights_;
   compute::Graph& graph_;
   DiagnosisList& diagnoses_;
-  CustomLookup custom_lookup_;
+  const CustomObjects* custom_;
   int errors_ = 0;
   int depth_ = 0;
   int64_t calls_ = 0;

@@ -7,6 +7,8 @@
 #include <cctype>
 #include <map>
 
+#include "model/custom/definition.h"
+#include "model/custom/lower_custom.h"
 #include "model/dialect/weight_slots.h"
 
 namespace h5serve::model {
@@ -109,6 +111,17 @@ class ArchiveBinder {
                           [](const WeightRole& role) { return role.trainable; });
     // SpectralNormalization lists the wrapped kernel among its own variables.
     if (layer.class_name == "SpectralNormalization") counts[path] = 1;
+    const bool custom = IsLoweredByDefinition(layer);
+    if (custom && !KnowsWeightOrder(layer)) {
+      diagnoses_.Add(Code::kWeightOrderAmbiguous,
+                     fmt::format("an archive numbers the weights of layer {} ({}), and its "
+                                 "definition does not say their order",
+                                 layer.name, layer.written_class),
+                     {layer.name, layer.written_class, layer.json_pointer, path},
+                     {"list them in the definition, in the order in which the class makes them: "
+                      "\"weights\": […]"});
+      return;
+    }
     for (const WeightRole& role : roles) {
       std::string at = path;
       const size_t slash = role.role.find('/');
@@ -127,6 +140,18 @@ class ArchiveBinder {
       }
       weights_[&layer][role.role] = found->second;
     }
+    if (custom) CheckAllUsed(layer, path, roles.size());
+  }
+
+  // A weight that a definition does not know could matter.
+  void CheckAllUsed(const Layer& layer, const std::string& path, size_t used) {
+    size_t stored = 0;
+    while (image_.datasets.contains(fmt::format("{}/vars/{}", path, stored))) ++stored;
+    if (stored <= used || !layer.custom->ignore.empty()) return;
+    diagnoses_.Add(Code::kWeightCountMismatch,
+                   fmt::format("layer {} ({}) stores {} arrays, its definition uses {}", layer.name,
+                               layer.written_class, stored, used),
+                   {layer.name, layer.written_class, layer.json_pointer, path + "/vars"});
   }
 
   void KeepForUnknown(const Layer& layer, const std::string& path) {

@@ -3,7 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
+#include "model/custom/catalogue.h"
+#include "model/custom/custom_config.h"
+#include "model/custom/definition.h"
+#include "model/custom/lower_custom.h"
+#include "model/custom/skeleton.h"
 #include "model/dialect/config_keys.h"
 
 namespace h5serve::model {
@@ -37,32 +43,12 @@ std::string SimilarClasses(std::string_view name) {
   return text;
 }
 
-std::string DescribeWeights(const LayerWeights* weights) {
-  if (weights == nullptr || weights->empty()) return "no weights";
-  std::string text = "weights ";
-  bool first = true;
-  for (const auto& [name, tensor] : *weights) {
-    if (text.size() > 300) return text + ", …";
-    text += fmt::format("{}{} {}", first ? "" : ", ", name, tensor.shape().ToString());
-    first = false;
-  }
-  return text;
-}
-
 bool IsNeutral(const ConfigValue& value) {
   if (value.is_null()) return true;
   if (value.is_bool()) return !value.as_bool();
   if (value.is_list()) return value.as_list().empty();
   if (value.is_dict()) return value.as_dict().empty();
   return false;
-}
-
-// What a definition for the class would look like, to be pasted and edited.
-std::string Skeleton(const Layer& layer, const LayerWeights* weights) {
-  const bool plain = weights == nullptr || weights->empty();
-  return fmt::format(
-      "define it in custom_objects, for example {{\"custom_objects\": {{\"{}\": {}}}}}",
-      layer.class_name, plain ? R"({"expression": "x"})" : R"({"layer": "…", "config": {…}})");
 }
 
 class Checker {
@@ -80,6 +66,10 @@ class Checker {
  private:
   void Check(const Layer& layer, int index, const std::string& path, int depth) {
     const std::string name = path + layer.name;
+    if (layer.custom) {
+      NoteCatalogue(layer, name);
+      CheckSettings(layer, name);
+    }
     if (layer.nested) {
       Model(*layer.nested, name + "/", depth + 1);
       return;
@@ -87,7 +77,7 @@ class Checker {
     if (layer.class_name == "InputLayer") return;
     if (lowering_.LowerFunctionOf(layer) == nullptr) {
       Unknown(layer, index, name);
-    } else if (!layer.is_operation) {
+    } else if (!layer.is_operation && !IsLoweredByDefinition(layer)) {
       CheckKeys(layer, name);
     }
     for (const auto& inner : layer.inner) Check(*inner, 0, name + "/", depth + 1);
@@ -111,8 +101,72 @@ class Checker {
         fmt::format(
             "layer #{} \"{}\" is of class {}{}, which is not part of Keras{}; config {}; {}", index,
             name, layer.written_class, origin, similar.empty() ? "" : " (similar: " + similar + ")",
-            layer.config.ToJson(240), DescribeWeights(weights)),
-        place, {Skeleton(layer, weights), "or export the model again without this class"});
+            layer.config.ToJson(240), DescribeWeights(layer, weights)),
+        place, UnknownRemedies(layer, weights));
+  }
+
+  // Once for each class.
+  void NoteCatalogue(const Layer& layer, const std::string& name) {
+    const std::string& entry = layer.custom->catalogue;
+    if (entry.empty() || !noted_.insert(layer.written_class).second) return;
+    for (const CatalogueRow* row : Catalogue()) {
+      if (row->name != entry) continue;
+      diagnoses_.Add(Code::kInfoCatalogue,
+                     fmt::format("layer {} ({}) is computed as the catalogue's {}: {}", name,
+                                 layer.written_class, row->name, row->source),
+                     {name, layer.written_class, layer.json_pointer, ""});
+    }
+  }
+
+  static std::vector<std::string> UnknownRemedies(const Layer& layer, const LayerWeights* weights) {
+    std::vector<std::string> remedies;
+    ConfigValue::Dict entry;
+    entry.emplace("class_name", layer.written_class);
+    entry.emplace("registered_name", layer.registered_name);
+    entry.emplace("module", layer.module);
+    if (const CatalogueRow* row = CatalogueSuggestion(ConfigValue(std::move(entry)))) {
+      remedies.push_back(
+          fmt::format("if it is the class of {}, say so: {{\"custom_objects\": {{\"{}\": "
+                      "{{\"catalogue\": \"{}\"}}}}}}",
+                      row->source, layer.written_class, row->name));
+    }
+    const bool plain = weights == nullptr || weights->empty();
+    remedies.push_back(fmt::format("{}: {}",
+                                   plain ? "if it returns its input, say so in custom_objects, or "
+                                           "write its formula"
+                                         : "write its formula in custom_objects",
+                                   DefinitionSkeleton(layer, weights)));
+    remedies.emplace_back("or export the model again without this class");
+    return remedies;
+  }
+
+  // Every setting in the file must be one the definition knows, so that nothing
+  // that changes predictions is overlooked. One that knows none is taken to mean
+  // that none matters.
+  void CheckSettings(const Layer& layer, const std::string& name) {
+    const CustomDefinition& definition = *layer.custom;
+    const bool alias = definition.kind == CustomDefinition::Kind::kAlias;
+    if (!layer.saved_config.is_dict() || (alias && !definition.has_config)) return;
+    const std::set<std::string> mentioned = MentionedNames(definition);
+    std::string left;
+    bool uses_some = definition.has_parameters || definition.has_config;
+    for (const auto& [key, value] : layer.saved_config.as_dict()) {
+      const bool ignored = std::find(definition.ignore.begin(), definition.ignore.end(), key) !=
+                           definition.ignore.end();
+      if (mentioned.contains(key) && !IsNeutralSetting(key, value)) uses_some = true;
+      if (mentioned.contains(key) || ignored || IsNeutralSetting(key, value)) continue;
+      if (key == "layer" && !layer.inner.empty()) continue;
+      left += fmt::format("{}{} = {}", left.empty() ? "" : ", ", key, value.ToJson(60));
+    }
+    if (left.empty()) return;
+    diagnoses_.Add(
+        {Code::kCustomLayerConfig,
+         uses_some ? Severity::kError : Severity::kWarning,
+         fmt::format("layer {} ({}) stores settings that its definition {} does not "
+                     "use: {}",
+                     name, layer.written_class, definition.name, left),
+         {name, layer.written_class, layer.json_pointer + "/config", ""},
+         {"use them in the definition, or list those without meaning under \"ignore\""}});
   }
 
   void CheckKeys(const Layer& layer, const std::string& name) {
@@ -136,6 +190,7 @@ class Checker {
   const Lowering& lowering_;
   bool unknown_key_is_error_;
   DiagnosisList& diagnoses_;
+  std::set<std::string> noted_;
 };
 
 }  // namespace

@@ -409,7 +409,8 @@ constexpr auto kCommon = std::to_array<std::string_view>({
     "noise_shape",
     "ragged",
     "sparse",
-    "use_bias", "cache_enabled",
+    "use_bias",
+    "cache_enabled",
     "custom_name",
     "data_format",
     "batch_size",
@@ -427,6 +428,12 @@ bool HasWord(std::string_view words, std::string_view word) {
 }
 
 }  // namespace
+
+bool IsListedConfigKey(std::string_view class_name, std::string_view key) {
+  const auto row = std::find_if(kKeys.begin(), kKeys.end(),
+                                [class_name](const Row& r) { return r.first == class_name; });
+  return row != kKeys.end() && HasWord(row->second, key);
+}
 
 bool IsKnownConfigKey(std::string_view class_name, std::string_view key) {
   if (std::find(kCommon.begin(), kCommon.end(), key) != kCommon.end()) return true;

@@ -9,6 +9,9 @@ namespace h5serve::model {
 // the class has no row of its own.
 bool IsKnownConfigKey(std::string_view class_name, std::string_view key);
 
+// True when the class has a row that names the key.
+bool IsListedConfigKey(std::string_view class_name, std::string_view key);
+
 // The known key that starts most like `key`, or "".
 std::string_view NearestConfigKey(std::string_view class_name, std::string_view key);
 

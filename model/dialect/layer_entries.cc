@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "model/custom/translate_custom.h"
 #include "model/dialect/arguments.h"
 #include "model/dialect/class_names.h"
 
@@ -121,6 +122,14 @@ bool IsModelEntry(const ConfigValue& entry) {
 
 std::unique_ptr<Layer> TranslateLayer(const ConfigValue& entry, const std::string& json_pointer,
                                       Translation& translation) {
+  if (const auto definition = DefinitionFor(entry, translation)) {
+    if (auto custom = TranslateCustomLayer(entry, json_pointer, definition, translation)) {
+      custom->name = LayerName(entry);
+      const ConfigValue& trainable = entry["config"]["trainable"];
+      custom->trainable = !trainable.is_bool() || trainable.as_bool();
+      return custom;
+    }
+  }
   auto layer = std::make_unique<Layer>();
   layer->json_pointer = json_pointer;
   layer->written_class = std::string(entry.StringOr("class_name"));

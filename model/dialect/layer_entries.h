@@ -10,12 +10,16 @@
 
 namespace h5serve::model {
 
+class CustomObjects;
+
 // Where translation stands: shared by all its parts.
 struct Translation {
   const Writer& writer;
   DiagnosisList* diagnoses;
+  const CustomObjects* custom = nullptr;  // null: none
+  int depth = 0;                          // of definitions that name others
   // Channel order of layers that do not store it (Keras 1), "" when unknown.
-  std::string assumed_data_format;
+  std::string assumed_data_format = {};
 };
 
 // Makes a layer of a `{"class_name", "config", …}` entry: canonical class and

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "model/custom/custom_objects.h"
+#include "model/custom/translate_custom.h"
 #include "model/dialect/class_names.h"
 #include "model/dialect/layer_entries.h"
 
@@ -33,7 +35,7 @@ std::string FindDataFormat(const ConfigValue& value, int depth) {
 }  // namespace
 
 std::unique_ptr<KerasModel> TranslateModel(const ConfigValue& model_config, const Writer& writer,
-                                           DiagnosisList* diagnoses) {
+                                           const CustomObjects* custom, DiagnosisList* diagnoses) {
   const std::string_view class_name = model_config.StringOr("class_name");
   if (class_name.empty() || model_config.Find("config") == nullptr) {
     diagnoses->Add(
@@ -42,7 +44,15 @@ std::unique_ptr<KerasModel> TranslateModel(const ConfigValue& model_config, cons
         {"", "", "/", ""});
     return nullptr;
   }
-  Translation translation{writer, diagnoses, FindDataFormat(model_config, 0)};
+  Translation translation{.writer = writer,
+                          .diagnoses = diagnoses,
+                          .custom = custom,
+                          .assumed_data_format = FindDataFormat(model_config, 0)};
+  if (custom != nullptr) {
+    if (const auto definition = custom->Find(model_config, diagnoses)) {
+      return TranslateCustomModel(model_config, *definition, translation);
+    }
+  }
   if (!IsModelEntry(model_config)) {
     const ConfigValue& config = model_config["config"];
     if (config.is_dict() && config["layers"].is_list() && config["name"].is_string() &&

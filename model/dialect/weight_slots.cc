@@ -4,6 +4,9 @@
 #include <array>
 #include <cctype>
 
+#include "model/custom/definition.h"
+#include "model/custom/lower_custom.h"
+
 namespace h5serve::model {
 namespace {
 
@@ -134,6 +137,7 @@ std::string_view StoredWord(std::string_view last) {
 
 std::vector<WeightRole> OwnRoles(const Layer& layer, const Writer& writer) {
   if (layer.nested) return {};
+  if (IsLoweredByDefinition(layer)) return CustomRoles(layer);
   if (writer.dialect == Writer::Dialect::kKeras1 && !Fused(layer)) {
     if (layer.class_name == "LSTM" || layer.class_name == "ConvLSTM2D") return Keras1Gates("icfo");
     if (layer.class_name == "GRU") return Keras1Gates("zrh");
@@ -156,7 +160,7 @@ bool HasUnknownClass(const Layer& layer) {
                        [](const auto& inner) { return HasUnknownClass(*inner); });
   }
   if (layer.is_operation || layer.class_name == "InputLayer") return false;
-  if (FindLayerClass(layer.class_name) == nullptr) return true;
+  if (FindLayerClass(layer.class_name) == nullptr && !IsLoweredByDefinition(layer)) return true;
   return std::any_of(layer.inner.begin(), layer.inner.end(),
                      [](const auto& inner) { return HasUnknownClass(*inner); });
 }
@@ -190,6 +194,19 @@ RoleMatch MatchRole(std::string_view stored_name, std::string_view role) {
   }
   const bool known = std::find(kWords.begin(), kWords.end(), expected) != kWords.end();
   return known ? RoleMatch::kNo : RoleMatch::kUnclear;
+}
+
+RoleMatch MatchSlot(std::string_view stored_name, const WeightSlot& slot) {
+  if (!IsLoweredByDefinition(*slot.owner)) return MatchRole(stored_name, slot.role);
+  const Layer& owner = *slot.owner;
+  if (EndsInSavedName(stored_name, SavedWeightName(owner, slot.role))) return RoleMatch::kYes;
+  for (const WeightRole& other : CustomRoles(owner)) {
+    if (EndsInSavedName(stored_name, SavedWeightName(owner, other.role))) return RoleMatch::kNo;
+  }
+  // Names are what tells one class of a name from another.
+  if (!owner.custom->catalogue.empty()) return RoleMatch::kNo;
+  // A guess would do harm where nothing says the order.
+  return KnowsWeightOrder(owner) ? RoleMatch::kUnclear : RoleMatch::kNo;
 }
 
 }  // namespace h5serve::model

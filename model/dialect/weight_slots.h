@@ -32,5 +32,7 @@ bool HasUnknownClass(const Layer& layer);
 // it, or does not tell.
 enum class RoleMatch { kYes, kNo, kUnclear };
 RoleMatch MatchRole(std::string_view stored_name, std::string_view role);
+// The same for a slot, whose owner may be a custom layer with words of its own.
+RoleMatch MatchSlot(std::string_view stored_name, const WeightSlot& slot);
 
 }  // namespace h5serve::model

@@ -7,6 +7,9 @@
 #include <cmath>
 #include <set>
 
+#include "model/custom/definition.h"
+#include "model/custom/lower_custom.h"
+#include "model/custom/skeleton.h"
 #include "model/dialect/archive_weights.h"
 #include "model/dialect/weight_layouts.h"
 #include "model/dialect/weight_slots.h"
@@ -79,10 +82,11 @@ class Binder {
  private:
   // Finds each weighted layer's group: by name, else by order.
   void PairGroups() {
-    std::vector<const Layer*> unpaired;
+    std::vector<Layer*> unpaired;
     std::set<const ModelImage::LayerGroup*> used;
     for (const auto& layer : model_.layers) {
-      if (StoredSlots(*layer, writer_).empty() && !HasUnknownClass(*layer)) continue;
+      const bool weightless = StoredSlots(*layer, writer_).empty();
+      if (weightless && !HasUnknownClass(*layer) && !layer->custom) continue;
       const ModelImage::LayerGroup* found = nullptr;
       for (const ModelImage::LayerGroup& group : image_.layer_groups) {
         if (group.name == layer->name) found = &group;
@@ -90,7 +94,7 @@ class Binder {
       if (found != nullptr) {
         pairs_.emplace_back(layer.get(), found);
         used.insert(found);
-      } else if (!HasUnknownClass(*layer)) {
+      } else if (!weightless && !HasUnknownClass(*layer)) {
         unpaired.push_back(layer.get());
       }
     }
@@ -113,7 +117,7 @@ class Binder {
     ReportNoGroups(unpaired);
   }
 
-  void ReportNoGroups(const std::vector<const Layer*>& unpaired) {
+  void ReportNoGroups(const std::vector<Layer*>& unpaired) {
     size_t arrays = 0;
     for (const ModelImage::LayerGroup& group : image_.layer_groups) {
       arrays += group.weight_names.size();
@@ -176,7 +180,35 @@ class Binder {
     }
   }
 
-  void BindGroup(const Layer& layer, const ModelImage::LayerGroup& group) {
+  // Arrays that a definition says have no meaning.
+  static void DropIgnored(const Layer& layer, std::vector<StoredWeight>* stored) {
+    if (!layer.custom) return;
+    std::erase_if(*stored, [&](const StoredWeight& weight) {
+      const auto& names = layer.custom->ignore;
+      return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+        return EndsInSavedName(weight.name, name);
+      });
+    });
+  }
+
+  // What may help where the arrays do not fit a definition.
+  static std::vector<std::string> Remedies(const Layer& layer,
+                                           const std::vector<StoredWeight>& stored) {
+    if (!layer.custom) return {};
+    LayerWeights weights;
+    Layer found;
+    found.written_class = layer.written_class;
+    found.registered_name = layer.registered_name;
+    found.saved_config = layer.saved_config;
+    for (const StoredWeight& weight : stored) {
+      weights[weight.name] = weight.tensor;
+      found.saved_weights.push_back(weight.name);
+    }
+    return {"name the arrays in the file's order in the definition: " +
+            DefinitionSkeleton(found, &weights)};
+  }
+
+  void BindGroup(Layer& layer, const ModelImage::LayerGroup& group) {
     std::vector<StoredWeight> stored;
     const bool complete = LoadGroup(layer, group, &stored);
     if (HasUnknownClass(layer)) {
@@ -186,13 +218,18 @@ class Binder {
     if (!complete) return;
     std::vector<WeightSlot> slots = StoredSlots(layer, writer_);
     DropSeeds(slots.size(), &stored);
+    DropIgnored(layer, &stored);
+    if (layer.custom && layer.nested && layer.custom->weights) {
+      BindByName(layer, group, slots, stored);
+      return;
+    }
     if (stored.size() != slots.size()) {
       const bool none = stored.empty();
       diagnoses_.Add(none ? Code::kUnbuiltModel : Code::kWeightCountMismatch,
                      fmt::format("layer {} ({}) expects {} arrays ({}), the file has {}{}",
                                  layer.name, layer.written_class, slots.size(), JoinRoles(slots),
                                  stored.size(), none ? "" : " (" + JoinNames(stored) + ")"),
-                     PlaceOf(layer, "model_weights/" + group.name));
+                     PlaceOf(layer, "model_weights/" + group.name), Remedies(layer, stored));
       return;
     }
     if (!OrderAgrees(slots, stored) && !Reorder(slots, &stored)) {
@@ -201,7 +238,7 @@ class Binder {
           fmt::format("arrays of layer {} ({}) cannot be told apart: expected {}, stored "
                       "{}",
                       layer.name, layer.written_class, JoinRoles(slots), JoinNames(stored)),
-          PlaceOf(layer, "model_weights/" + group.name));
+          PlaceOf(layer, "model_weights/" + group.name), Remedies(layer, stored));
       return;
     }
     for (size_t i = 0; i < slots.size(); ++i) {
@@ -211,8 +248,44 @@ class Binder {
   }
 
   // A class of somebody else's: its arrays go under the names they have.
-  void KeepForUnknown(const Layer& layer, const std::vector<StoredWeight>& stored) {
-    for (const StoredWeight& weight : stored) weights_[&layer][weight.name] = weight.tensor;
+  void KeepForUnknown(Layer& layer, const std::vector<StoredWeight>& stored) {
+    for (const StoredWeight& weight : stored) {
+      weights_[&layer][weight.name] = weight.tensor;
+      layer.saved_weights.push_back(weight.name);
+    }
+  }
+
+  // Arrays of a graph whose definition names them: "dense/kernel" -> as saved.
+  void BindByName(const Layer& layer, const ModelImage::LayerGroup& group,
+                  const std::vector<WeightSlot>& slots, const std::vector<StoredWeight>& stored) {
+    const Place place = PlaceOf(layer, "model_weights/" + group.name);
+    std::set<size_t> used;
+    for (const WeightSlot& slot : slots) {
+      const std::string name = slot.owner->name + "/" + slot.role;
+      const std::string saved = SavedWeightName(layer, name);
+      size_t found = stored.size();
+      for (size_t i = 0; i < stored.size(); ++i) {
+        if (!used.contains(i) && EndsInSavedName(stored[i].name, saved)) found = i;
+      }
+      if (found == stored.size()) {
+        diagnoses_.Add(
+            Code::kWeightMissing,
+            fmt::format("layer {} ({}) needs {}, which the definition takes from {}; the "
+                        "file has {}",
+                        layer.name, layer.written_class, name, saved, JoinNames(stored)),
+            place);
+        continue;
+      }
+      used.insert(found);
+      CheckFinite(*slot.owner, stored[found]);
+      weights_[slot.owner][slot.role] = stored[found].tensor;
+    }
+    if (used.size() == stored.size()) return;
+    diagnoses_.Add(
+        Code::kWeightCountMismatch,
+        fmt::format("layer {} ({}) stores {} arrays ({}), its definition uses {}", layer.name,
+                    layer.written_class, stored.size(), JoinNames(stored), used.size()),
+        place);
   }
 
   // The owner that a stored path names contradicts `owner`.
@@ -227,6 +300,8 @@ class Binder {
   static std::vector<const Layer*> Owners(const std::vector<WeightSlot>& slots) {
     std::vector<const Layer*> owners;
     for (const WeightSlot& slot : slots) {
+      // The name of a layer around others begins the names of theirs.
+      if (!slot.owner->inner.empty()) continue;
       if (owners.empty() || owners.back() != slot.owner) owners.push_back(slot.owner);
     }
     std::sort(owners.begin(), owners.end());
@@ -238,7 +313,7 @@ class Binder {
                           const std::vector<StoredWeight>& stored) {
     const std::vector<const Layer*> owners = Owners(slots);
     for (size_t i = 0; i < slots.size(); ++i) {
-      if (MatchRole(stored[i].name, slots[i].role) == RoleMatch::kNo ||
+      if (MatchSlot(stored[i].name, slots[i]) == RoleMatch::kNo ||
           OwnerContradicts(stored[i].name, slots[i].owner, owners)) {
         return false;
       }
@@ -256,7 +331,7 @@ class Binder {
       int matches = 0;
       for (size_t i = 0; i < stored->size(); ++i) {
         const StoredWeight& weight = (*stored)[i];
-        if (taken.contains(i) || MatchRole(weight.name, slot.role) != RoleMatch::kYes) continue;
+        if (taken.contains(i) || MatchSlot(weight.name, slot) != RoleMatch::kYes) continue;
         if (owners.size() > 1 && !HasComponent(weight.name, slot.owner->name, true)) continue;
         found = i;
         ++matches;
@@ -298,7 +373,7 @@ class Binder {
   const ModelImage& image_;
   const Writer& writer_;
   DiagnosisList& diagnoses_;
-  std::vector<std::pair<const Layer*, const ModelImage::LayerGroup*>> pairs_;
+  std::vector<std::pair<Layer*, const ModelImage::LayerGroup*>> pairs_;
   std::set<std::string> used_paths_;
   ModelWeights weights_;
 };

@@ -5,11 +5,15 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
 
 #include "compute/ops/elementwise.h"
 #include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
+#include "model/custom/catalogue.h"
+#include "model/custom/custom_objects.h"
+#include "model/custom/lower_custom.h"
 #include "model/dialect/class_names.h"
 #include "model/lower_model.h"
 
@@ -148,19 +152,41 @@ std::optional<Value> LayerInstance(const LayerScope& scope, const ConfigValue& e
   return std::nullopt;
 }
 
-// A function that custom_objects defines, applied as a layer of its name.
-std::optional<Value> CustomFunction(const LayerScope& scope, std::string_view key,
-                                    std::string_view name, const ConfigValue& config, Value x) {
+// What a name or an object {class_name, config} means to the operator, or to the
+// catalogue; null when they do not know it.
+std::shared_ptr<const CustomDefinition> FindDefinition(const LayerScope& scope,
+                                                       const ConfigValue& activation,
+                                                       bool catalogue) {
+  const bool object = activation.is_dict() && !activation["config"].is_string();
+  const std::string name(ActivationName(activation));
+  if (catalogue) {
+    if (!object) return CatalogueFunction(name);
+    const bool known = FindLayerClass(CanonicalClass(activation)) != nullptr;
+    return CatalogueDefinitionFor(activation, scope.writer(), known);
+  }
+  const CustomObjects* custom = scope.lowering().custom();
+  if (custom == nullptr) return nullptr;
+  DiagnosisList& diagnoses = scope.lowering().diagnoses();
+  return object ? custom->Find(activation, &diagnoses) : custom->FindFunction(name, &diagnoses);
+}
+
+// Applies a definition as a layer of its name.
+Value ApplyDefinition(const LayerScope& scope, std::string_view key, const ConfigValue& activation,
+                      std::shared_ptr<const CustomDefinition> definition, Value x) {
   Layer layer;
   layer.name = std::string(key);
-  layer.class_name = std::string(name);
-  layer.written_class = layer.class_name;
+  layer.class_name = layer.written_class = definition->name;
   layer.json_pointer = scope.layer().json_pointer;
-  layer.config = config.is_dict() ? config : ConfigValue(ConfigValue::Dict{});
-  // Keras' own layers are not called this way.
-  if (name.empty() || FindLayerClass(name) != nullptr ||
-      scope.lowering().LowerFunctionOf(layer) == nullptr) {
-    return std::nullopt;
+  layer.config = activation.is_dict() && activation["config"].is_dict()
+                     ? activation["config"]
+                     : ConfigValue(ConfigValue::Dict{});
+  layer.custom = std::move(definition);
+  if (!IsLoweredByDefinition(layer)) {
+    scope.Fail(Code::kCustomDefinitionInvalid,
+               fmt::format("{} of layer {} is a function, which custom_objects must define by an "
+                           "expression",
+                           key, scope.path()));
+    return {};
   }
   CallInputs inputs;
   inputs.args.emplace_back();
@@ -170,11 +196,27 @@ std::optional<Value> CustomFunction(const LayerScope& scope, std::string_view ke
   return outputs.size() == 1 ? outputs[0].value : Value{};
 }
 
+// The element function that a definition is another name of: "relu(x)".
+std::optional<std::string> PlainElement(const CustomDefinition& definition) {
+  if (!definition.expression || definition.expression->statements.size() != 1) return std::nullopt;
+  const ExpressionNode& call = *definition.expression->statements[0].value;
+  if (call.kind != ExpressionNode::Kind::kCall || call.children.size() != 2 ||
+      call.children[0]->kind != ExpressionNode::Kind::kName ||
+      call.children[1]->kind != ExpressionNode::Kind::kName || call.children[1]->text != "x") {
+    return std::nullopt;
+  }
+  return call.children[0]->text;
+}
+
 void Unknown(const LayerScope& scope, std::string_view key, const ConfigValue& activation) {
   scope.Fail(Code::kUnknownActivation,
              fmt::format("{} {} of layer {} is no function of Keras", key, activation.ToJson(120),
                          scope.path()),
-             {"map the name to an expression in custom_objects"});
+             {fmt::format("write its formula in custom_objects: {{\"custom_objects\": {{\"{}\": "
+                          "{{\"expression\": \"…\"}}}}}}, in terms of x",
+                          activation.is_dict() && !activation["config"].is_string()
+                              ? activation.StringOr("class_name")
+                              : ActivationName(activation))});
 }
 
 }  // namespace
@@ -183,6 +225,9 @@ Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
                            const ConfigValue& activation, Value x) {
   compute::Graph& graph = scope.graph();
   if (activation.is_null()) return x;
+  if (auto definition = FindDefinition(scope, activation, false)) {
+    return ApplyDefinition(scope, key, activation, std::move(definition), x);
+  }
   const std::string_view name = ActivationName(activation);
   if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
     if (element->kind == UnaryKind::kIdentity) return x;
@@ -192,11 +237,8 @@ Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
   if (activation.is_dict() && activation["config"].is_dict()) {
     if (const std::optional<Value> value = LayerInstance(scope, activation, x)) return *value;
   }
-  const bool object = activation.is_dict() && !activation["config"].is_string();
-  if (const std::optional<Value> value =
-          CustomFunction(scope, key, object ? activation.StringOr("class_name") : name,
-                         object ? activation["config"] : ConfigValue(), x)) {
-    return *value;
+  if (auto definition = FindDefinition(scope, activation, true)) {
+    return ApplyDefinition(scope, key, activation, std::move(definition), x);
   }
   Unknown(scope, key, activation);
   return {};
@@ -205,7 +247,8 @@ Value ApplyActivationValue(const LayerScope& scope, std::string_view key,
 bool IsElementwise(const LayerScope& scope, std::string_view key) {
   const ConfigValue& activation = scope.config()[key];
   return activation.is_null() ||
-         FindElement(scope.writer(), ActivationName(activation)).has_value();
+         (FindElement(scope.writer(), ActivationName(activation)).has_value() &&
+          FindDefinition(scope, activation, false) == nullptr);
 }
 
 Value ApplyActivation(const LayerScope& scope, std::string_view key, Value x) {
@@ -217,7 +260,22 @@ ops::CellActivation CellActivationOf(const LayerScope& scope, std::string_view k
   const ConfigValue* stored = scope.config().Find(key);
   const ConfigValue activation = stored == nullptr ? ConfigValue(std::string(otherwise)) : *stored;
   if (activation.is_null()) return {UnaryKind::kIdentity, 0, 0, false};
-  const std::string_view name = ActivationName(activation);
+  std::string name(ActivationName(activation));
+  auto definition = FindDefinition(scope, activation, false);
+  if (!definition && !FindElement(scope.writer(), name)) {
+    definition = FindDefinition(scope, activation, true);
+  }
+  if (definition) {
+    // A cell computes element by element.
+    name = PlainElement(*definition).value_or("");
+    if (name == "hard_sigmoid" || !FindElement(scope.writer(), name)) {
+      scope.Fail(Code::kUnsupportedArgument,
+                 fmt::format("{} of layer {} is defined by {}; inside a recurrent cell only other "
+                             "names of Keras' element functions are served, such as \"tanh(x)\"",
+                             key, scope.path(), definition->name));
+      return {};
+    }
+  }
   if (name == "softmax") return {UnaryKind::kIdentity, 0, 0, true};
   if (const std::optional<Element> element = FindElement(scope.writer(), name)) {
     return {element->kind, element->p, element->q, false};
