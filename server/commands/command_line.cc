@@ -61,6 +61,7 @@ struct CommandLine {
   BenchArguments bench;
   bool json = false;
   bool markdown = false;
+  bool custom = false;
   std::function<int()> run;
 };
 
@@ -109,20 +110,26 @@ void AddBench(CLI::App* app, CommandLine* line) {
   bench->callback([line] { line->run = [line] { return RunBench(line->bench); }; });
 }
 
+TableForm FormOf(const CommandLine& line) {
+  if (line.json) return TableForm::kJson;
+  return line.markdown ? TableForm::kMarkdown : TableForm::kText;
+}
+
 void AddTables(CLI::App* app, CommandLine* line) {
   const auto add = [&](const char* name, const char* help, int (*run)(TableForm)) {
     CLI::App* command = app->add_subcommand(name, help);
     command->add_flag("--json", line->json, "as JSON");
     command->add_flag("--markdown", line->markdown, "as a Markdown table");
-    command->callback([line, run] {
-      line->run = [line, run] {
-        return run(line->json       ? TableForm::kJson
-                   : line->markdown ? TableForm::kMarkdown
-                                    : TableForm::kText);
-      };
-    });
+    command->callback([line, run] { line->run = [line, run] { return run(FormOf(*line)); }; });
+    return command;
   };
-  add("layers", "List the Keras layers supported", RunLayers);
+  CLI::App* layers = add("layers", "List the Keras layers supported", RunLayers);
+  layers->add_flag("--custom", line->custom, "the custom layers and functions known instead");
+  layers->callback([line] {
+    line->run = [line] {
+      return line->custom ? RunCatalogue(FormOf(*line)) : RunLayers(FormOf(*line));
+    };
+  });
   add("metrics", "List the metrics exported", RunMetrics);
   add("options", "List the options with their defaults", RunOptions);
   add("failures", "List why files are refused, and what to do", RunFailures);

@@ -54,6 +54,7 @@ int RunBench(const BenchArguments& arguments);
 // How a table is printed.
 enum class TableForm { kText, kMarkdown, kJson };
 int RunLayers(TableForm form);
+int RunCatalogue(TableForm form);
 int RunMetrics(TableForm form);
 int RunOptions(TableForm form);
 int RunFailures(TableForm form);

@@ -9,6 +9,7 @@
 
 #include "compute/kernels/dispatch.h"
 #include "config/option_table.h"
+#include "model/custom/catalogue.h"
 #include "model/diagnosis.h"
 #include "model/lowering.h"
 #include "server/commands/commands.h"
@@ -68,6 +69,16 @@ int RunLayers(TableForm form) {
   }
   std::sort(rows.begin(), rows.end());
   return Print({"layer"}, rows, form);
+}
+
+int RunCatalogue(TableForm form) {
+  Rows rows;
+  for (const model::CatalogueRow* row : model::Catalogue()) {
+    const bool always = row->use == model::CatalogueRow::Use::kAlways;
+    rows.push_back({std::string(row->name), std::string(row->names),
+                    always ? "always" : "when named", std::string(row->source)});
+  }
+  return Print({"entry", "names in files", "in force", "formula and source"}, rows, form);
 }
 
 int RunMetrics(TableForm form) {
