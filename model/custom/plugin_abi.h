@@ -15,6 +15,7 @@
  * The version changes when anything below does; the server refuses a library of
  * another version.
  */
+#pragma once
 #ifndef H5SERVE_PLUGIN_ABI_H_
 #define H5SERVE_PLUGIN_ABI_H_
 
