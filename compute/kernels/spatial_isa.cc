@@ -5,35 +5,37 @@
 namespace h5serve::compute::kernels::H5SERVE_ISA {
 namespace {
 
-// Outputs that are computed at the same time, so that a weight is loaded once
-// for all of them.
-constexpr int kOutputs = 4;
-
-// A few channels at once: a whole vector, or one float.
+// A few channels at once: as many as fit into a vector of `lanes`, or one float.
+template <int lanes>
 struct VectorChannels {
-  typedef Float Type;
-  static H5SERVE_INLINE Float Read(const float* p) { return Load(p); }
-  static H5SERVE_INLINE void Write(float* p, Float v) { Store(p, v); }
-  static H5SERVE_INLINE Float Fill(float x) { return Set(x); }
+  typedef float Type __attribute__((vector_size(lanes * 4), may_alias));
+  typedef float Unaligned __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+  static H5SERVE_INLINE Type Read(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+  static H5SERVE_INLINE void Write(float* p, Type v) { *reinterpret_cast<Unaligned*>(p) = v; }
+  static H5SERVE_INLINE Type Fill(float x) { return x - Type{}; }
 };
-struct ScalarChannel {
+template <>
+struct VectorChannels<1> {
   typedef float Type;
   static H5SERVE_INLINE float Read(const float* p) { return *p; }
   static H5SERVE_INLINE void Write(float* p, float v) { *p = v; }
   static H5SERVE_INLINE float Fill(float x) { return x; }
 };
 
-// Calls f.template operator()<Channels>(c) for channels [0, n): whole vectors,
-// the last of which may overlap the one before, or single channels when there
-// are fewer than a vector.
-template <typename F>
+// Calls f(VectorChannels<lanes>, c) so that all channels [0, n) are covered: by
+// vectors, the last of which may overlap the one before, or, where there are
+// fewer channels than lanes, by narrower ones.
+template <int lanes = kLanes, typename F>
 H5SERVE_INLINE void ForChannels(int64_t n, F f) {
-  if (n >= kLanes) {
-    for (int64_t c = 0; c < n; c += kLanes) {
-      f(VectorChannels{}, c + kLanes <= n ? c : n - kLanes);
+  if constexpr (lanes > 4) {
+    if (n < lanes) return ForChannels<lanes / 2>(n, f);
+  }
+  if (n >= lanes) {
+    for (int64_t c = 0; c < n; c += lanes) {
+      f(VectorChannels<lanes>{}, c + lanes <= n ? c : n - lanes);
     }
   } else {
-    for (int64_t c = 0; c < n; ++c) f(ScalarChannel{}, c);
+    for (int64_t c = 0; c < n; ++c) f(VectorChannels<1>{}, c);
   }
 }
 
@@ -79,28 +81,87 @@ H5SERVE_INLINE void InsideTaps(const DepthwiseRow& r, int64_t column, int64_t* f
   *first = f < *last ? f : *last;
 }
 
-template <typename C>
-H5SERVE_INLINE void DepthwiseChannels(const DepthwiseRow& r, int64_t c) {
-  int64_t column = 0;
-  int64_t first, last;
-  for (; column < r.inside_first; ++column) {
-    InsideTaps(r, column, &first, &last);
-    DepthwiseOutputs<C, 1>(r, column, first, last, c);
+// The same for outputs all of whose taps are inside, with a number of taps and a
+// stride that are known: each cell is loaded once for all outputs it counts for.
+template <typename C, int count, int taps, int stride>
+H5SERVE_INLINE void DepthwiseInside(const DepthwiseRow& r, int64_t column, int64_t c) {
+  typedef typename C::Type T;
+  constexpr int kCells = (count - 1) * stride + taps;
+  const int64_t channels = r.channels;
+  const float* start = r.x + (column * stride - r.before) * channels + c;
+  T sums[count];
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) sums[i] = r.bias ? C::Read(r.bias + c) : C::Fill(0);
+  for (int64_t plane = 0; plane < r.planes; ++plane) {
+    for (int64_t row = 0; row < r.rows; ++row) {
+      const float* x = start + plane * r.plane_stride + row * r.row_stride;
+      const float* w = r.weights + plane * r.weight_plane_stride + row * r.weight_row_stride + c;
+      T weights[taps];
+#pragma GCC unroll 8
+      for (int t = 0; t < taps; ++t) weights[t] = C::Read(w + t * channels);
+#pragma GCC unroll 32
+      for (int cell = 0; cell < kCells; ++cell) {
+        const T value = C::Read(x + cell * channels);
+#pragma GCC unroll 8
+        for (int t = 0; t < taps; ++t) {
+          const int output = (cell - t) / stride;
+          if (cell >= t && (cell - t) % stride == 0 && output < count) {
+            sums[output] += weights[t] * value;
+          }
+        }
+      }
+    }
   }
-  for (; column + kOutputs <= r.inside_last; column += kOutputs) {
-    DepthwiseOutputs<C, kOutputs>(r, column, 0, r.taps, c);
-  }
-  for (; column < r.columns_out; ++column) {
-    InsideTaps(r, column, &first, &last);
-    DepthwiseOutputs<C, 1>(r, column, first, last, c);
+  float* y = r.y + column * channels + c;
+  const T low = C::Fill(r.low), high = C::Fill(r.high);
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) {
+    sums[i] = sums[i] < low ? low : sums[i];
+    sums[i] = sums[i] > high ? high : sums[i];
+    C::Write(y + i * channels, sums[i]);
   }
 }
 
-void RunDepthwiseRow(const DepthwiseRow& r) {
+template <typename C, int count>
+H5SERVE_INLINE void DepthwiseGroup(const DepthwiseRow& r, int64_t column, int64_t c) {
+  if (r.dilation == 1 && r.taps == 3 && r.stride == 1) {
+    DepthwiseInside<C, count, 3, 1>(r, column, c);
+  } else if (r.dilation == 1 && r.taps == 3 && r.stride == 2) {
+    DepthwiseInside<C, count, 3, 2>(r, column, c);
+  } else if (r.dilation == 1 && r.taps == 5 && r.stride == 1) {
+    DepthwiseInside<C, count, 5, 1>(r, column, c);
+  } else {
+    DepthwiseOutputs<C, count>(r, column, 0, r.taps, c);
+  }
+}
+
+// Several outputs at a time: a weight is loaded once for all of them, and their
+// sums do not wait for each other. All channels of a few outputs come before the
+// next outputs, so that memory is read in its order.
+template <int count>
+H5SERVE_INLINE void DepthwiseColumns(const DepthwiseRow& r, int64_t column) {
   ForChannels(
       r.channels, [&](auto channels, int64_t c) __attribute__((always_inline)) {
-        DepthwiseChannels<decltype(channels)>(r, c);
+        DepthwiseGroup<decltype(channels), count>(r, column, c);
       });
+}
+
+void DepthwiseEdge(const DepthwiseRow& r, int64_t column) {
+  int64_t first, last;
+  InsideTaps(r, column, &first, &last);
+  ForChannels(
+      r.channels, [&](auto channels, int64_t c) __attribute__((always_inline)) {
+        DepthwiseOutputs<decltype(channels), 1>(r, column, first, last, c);
+      });
+}
+
+void RunDepthwiseRow(const DepthwiseRow& r) {
+  int64_t column = 0;
+  while (column < r.inside_first) DepthwiseEdge(r, column++);
+  for (; column + 8 <= r.inside_last; column += 8) DepthwiseColumns<8>(r, column);
+  for (; column + 4 <= r.inside_last; column += 4) DepthwiseColumns<4>(r, column);
+  for (; column + 2 <= r.inside_last; column += 2) DepthwiseColumns<2>(r, column);
+  while (column < r.columns_out) DepthwiseEdge(r, column++);
 }
 
 template <typename C>
@@ -152,6 +213,64 @@ void WeightedSum(const float* x, int64_t stride, const float* weights, int64_t t
       });
 }
 
+// B' d of F(2, 3) for four values a stride apart.
+struct Four {
+  Float at[4];
+};
+H5SERVE_INLINE Four InputTransform(Float d0, Float d1, Float d2, Float d3) {
+  return {{d0 - d2, d1 + d2, d2 - d1, d1 - d3}};
+}
+
+void WinogradInput(const float* const cells[16], int64_t channels, float* out, int64_t out_stride) {
+  for (int64_t i = 0; i < channels; i += kLanes) {
+    const int64_t c = i + kLanes <= channels ? i : channels - kLanes;
+    Four columns[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      columns[j] = InputTransform(Load(cells[j] + c), Load(cells[4 + j] + c),
+                                  Load(cells[8 + j] + c), Load(cells[12 + j] + c));
+    }
+#pragma GCC unroll 4
+    for (int row = 0; row < 4; ++row) {
+      const Four result = InputTransform(columns[0].at[row], columns[1].at[row], columns[2].at[row],
+                                         columns[3].at[row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) Store(out + (row * 4 + j) * out_stride + c, result.at[j]);
+    }
+  }
+}
+
+void RunWinogradOutput(const WinogradOutput& o) {
+  const Float low = Set(o.low), high = Set(o.high);
+  for (int64_t i = 0; i < o.channels; i += kLanes) {
+    const int64_t c = i + kLanes <= o.channels ? i : o.channels - kLanes;
+    const float* p = o.products + c;
+    Float upper[4], lower[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const Float m0 = Load(p + j * o.product_stride);
+      const Float m1 = Load(p + (4 + j) * o.product_stride);
+      const Float m2 = Load(p + (8 + j) * o.product_stride);
+      const Float m3 = Load(p + (12 + j) * o.product_stride);
+      upper[j] = m0 + m1 + m2;
+      lower[j] = m1 - m2 - m3;
+    }
+    const Float bias = o.bias != nullptr ? Load(o.bias + c) : Float{};
+    const Float results[4] = {
+        upper[0] + upper[1] + upper[2] + bias, upper[1] - upper[2] - upper[3] + bias,
+        lower[0] + lower[1] + lower[2] + bias, lower[1] - lower[2] - lower[3] + bias};
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      if (o.y[j] == nullptr) continue;
+      Float v = results[j];
+      if (o.addend[j] != nullptr) v += Load(o.addend[j] + c);
+      v = Select(v < low, low, v);
+      v = Select(v > high, high, v);
+      Store(o.y[j] + c, v);
+    }
+  }
+}
+
 template <int rows>
 H5SERVE_INLINE void ProductRows(const float* a, const float* b, const float* bias, int64_t k,
                                 int64_t n, float* y, int64_t y_stride) {
@@ -184,8 +303,8 @@ void Product(const float* a, const float* b, const float* bias, int64_t m, int64
 template <typename F>
 H5SERVE_INLINE void ForElements(int64_t n, F f) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(VectorChannels{}, i);
-  for (; i < n; ++i) f(ScalarChannel{}, i);
+  for (; i + kLanes <= n; i += kLanes) f(VectorChannels<kLanes>{}, i);
+  for (; i < n; ++i) f(VectorChannels<1>{}, i);
 }
 
 void LstmCarry(const float* i, const float* f, const float* g, int64_t n, float* c, float* h) {
@@ -247,6 +366,8 @@ const SpatialKernels kSpatialKernels = {
     .depthwise_row = RunDepthwiseRow,
     .pool_row = RunPoolRow,
     .weighted_sum = WeightedSum,
+    .winograd_input = WinogradInput,
+    .winograd_output = RunWinogradOutput,
     .product = Product,
     .lstm_carry = LstmCarry,
     .multiply = Multiply,

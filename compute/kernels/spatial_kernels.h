@@ -38,6 +38,17 @@ struct PoolRow {
   int64_t divisor = 0;
 };
 
+// The outputs of one tile of Winograd's F(2 x 2, 3 x 3) from its 16 products.
+struct WinogradOutput {
+  const float* products = nullptr;  // the first of 16, product_stride floats apart
+  int64_t product_stride = 0;
+  int64_t channels = 0;
+  const float* bias = nullptr;  // or null
+  const float* addend[4] = {};  // null where there is none
+  float* y[4] = {};             // null where there is no output
+  float low = 0, high = 0;      // clamp
+};
+
 // The functions of one instruction set. Outputs may be inputs where they are
 // element-wise.
 struct SpatialKernels {
@@ -48,6 +59,11 @@ struct SpatialKernels {
   // y[i] = sum over j < taps of weights[j] x[j * stride + i], for i < n.
   void (*weighted_sum)(const float* x, int64_t stride, const float* weights, int64_t taps,
                        int64_t n, float* y);
+  // The 16 transformed inputs, out_stride floats apart, of the 4 x 4 cells of a
+  // tile of Winograd's F(2 x 2, 3 x 3). These two need a vector of channels.
+  void (*winograd_input)(const float* const cells[16], int64_t channels, float* out,
+                         int64_t out_stride);
+  void (*winograd_output)(const WinogradOutput& output);
   // y (m, n) = a (m, k) b (k, n) + bias (n, or null); all dense but y, whose
   // rows are y_stride apart. For matrices that are used once.
   void (*product)(const float* a, const float* b, const float* bias, int64_t m, int64_t k,

@@ -6,6 +6,7 @@
 #include "compute/ops/correlation.h"
 #include "compute/ops/filter_op.h"
 #include "compute/ops/spatial.h"
+#include "compute/ops/winograd.h"
 
 namespace h5serve::compute::ops {
 namespace {
@@ -52,14 +53,33 @@ class ConvOp : public FilterOp {
     correlation.activation_p = activation_p_;
     correlation.activation_q = activation_q_;
     if (!packed()) scratch += (PackedFilterFloats(correlation.filter) + 15) / 16 * 16;
-    RunCorrelation(correlation, scratch, context.parallelism());
+    if (winograd_) {
+      RunWinograd(correlation, scratch, context.parallelism());
+    } else {
+      RunCorrelation(correlation, scratch, context.parallelism());
+    }
     return absl::OkStatus();
   }
 
   int64_t ScratchBytes(std::span<const ValueType> inputs) const override {
     const Correlation correlation = Describe(inputs[0].shape, KernelShape(inputs));
-    return (PackScratchFloats(inputs) + CorrelationScratchFloats(correlation)) *
-           static_cast<int64_t>(sizeof(float));
+    const int64_t floats =
+        winograd_ ? WinogradScratchFloats(correlation) : CorrelationScratchFloats(correlation);
+    return (PackScratchFloats(inputs) + floats) * static_cast<int64_t>(sizeof(float));
+  }
+
+  // The algorithm is chosen with the form the kernel is packed in, so the size of
+  // the images must be known.
+  Specialized Specialize(std::span<const ValueType> inputs,
+                         std::span<const Tensor* const> constants) const override {
+    if (packed() || constants.size() < 2 || constants[1] == nullptr) return {};
+    const Shape& x = inputs[0].shape;
+    if (!x.Slice(1, x.rank() - 1).known() || !SuitsWinograd(Describe(x, constants[1]->shape()))) {
+      return FilterOp::Specialize(inputs, constants);
+    }
+    ConvOp op(*this);
+    op.winograd_ = true;
+    return op.FilterOp::Specialize(inputs, constants);
   }
 
   double Flops(std::span<const ValueType> inputs) const override {
@@ -71,10 +91,15 @@ class ConvOp : public FilterOp {
  protected:
   std::shared_ptr<FilterOp> Clone() const override { return std::make_shared<ConvOp>(*this); }
   int64_t PackedKernelFloats(const Shape& kernel) const override {
+    if (winograd_) return WinogradFilterFloats(kernel.dim(-2), kernel.back());
     return PackedFilterFloats(Filter(kernel));
   }
   void PackKernel(const Shape& shape, const float* kernel, float* packed) const override {
-    PackFilter(Filter(shape), kernel, packed);
+    if (winograd_) {
+      PackWinogradFilter(shape.dim(-2), shape.back(), kernel, packed);
+    } else {
+      PackFilter(Filter(shape), kernel, packed);
+    }
   }
   Shape FactorShape(const Shape& kernel) const override { return Shape{kernel.back()}; }
 
@@ -114,6 +139,7 @@ class ConvOp : public FilterOp {
 
   const WindowAttributes window_;
   const int64_t groups_;
+  bool winograd_ = false;  // the packed kernel is Winograd's
 };
 
 }  // namespace
