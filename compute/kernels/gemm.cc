@@ -15,6 +15,8 @@ int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
+int64_t TileRows() { return Kernels().tile_rows; }
+
 int64_t PackedFloats(int64_t k, int64_t n) {
   const int64_t panel = Kernels().panel_columns;
   const int64_t rest = n % panel;

@@ -9,6 +9,9 @@
 
 namespace h5serve::compute::kernels {
 
+// Rows of the largest tile of a product.
+int64_t TileRows();
+
 // Floats that the packed form of a k x n matrix takes.
 int64_t PackedFloats(int64_t k, int64_t n);
 

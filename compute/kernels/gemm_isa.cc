@@ -18,6 +18,9 @@ static_assert(kPanel == 2 * kLanes);
 inline constexpr int64_t kInnerBlock = 2048;
 // Rows of A that are multiplied with all panels before the next ones.
 inline constexpr int64_t kRowBlockBytes = 256 * 1024;
+// Weights this small are read again for every few rows.
+inline constexpr int64_t kSmallWeightBytes = 64 * 1024;
+inline constexpr int64_t kShortBlockBytes = 16 * 1024;
 // How far ahead weights that are used once are fetched.
 inline constexpr int64_t kStreamAhead = 8192;
 inline constexpr int64_t kStreamFloats = int64_t{1} << 18;
@@ -101,35 +104,59 @@ H5SERVE_INLINE void MultiplyTile(const Tile& t, Accumulators<kRows, kVectors, kS
   }
 }
 
-// Adds what is to be added, clamps and writes; `count` < 0: whole vectors.
-template <int kRows, int kVectors>
-H5SERVE_INLINE void FinishTile(const Tile& t, Accumulators<kRows, kVectors, 1>& sum) {
-  const bool whole = t.columns >= kVectors * kLanes;
+// Calls f(i, j) for all vectors of a tile.
+template <int kRows, int kVectors, typename F>
+H5SERVE_INLINE void ForTile(F f) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-    for (int j = 0; j < kVectors; ++j) {
-      const int64_t left = t.columns - j * kLanes;
-      const bool full = whole || left >= kLanes;
-      if (!full && left <= 0) continue;
-      Float v = sum.at[0][i][j];
-      float* c = t.c + i * t.c_row_stride + j * kLanes;
-      if (t.accumulate) v += full ? Load(c) : LoadPart(c, left);
-      if (t.addend != nullptr) {
-        const float* addend = t.addend + i * t.addend_row_stride + j * kLanes;
-        v += full ? Load(addend) : LoadPart(addend, left);
-      }
-      if (t.clamp) {
-        v = Select(v < t.low, Set(t.low), v);
-        v = Select(v > t.high, Set(t.high), v);
-      }
-      if (full) {
-        Store(c, v);
-      } else {
-        StorePart(c, v, left);
-      }
-    }
+    for (int j = 0; j < kVectors; ++j) f(i, j);
   }
+}
+
+#define H5SERVE_INLINE_LAMBDA __attribute__((always_inline))
+
+// Adds what is to be added, clamps and writes.
+template <int kRows, int kVectors>
+H5SERVE_INLINE void FinishTile(const Tile& t, Accumulators<kRows, kVectors, 1>& sum) {
+  auto& at = sum.at[0];
+  const bool whole = t.columns >= kVectors * kLanes;
+  const auto load = [&](const float* p, int j) H5SERVE_INLINE_LAMBDA {
+    const int64_t left = t.columns - j * kLanes;
+    return whole || left >= kLanes ? Load(p) : left > 0 ? LoadPart(p, left) : Float{};
+  };
+  if (t.accumulate) {
+    ForTile<kRows, kVectors>([&](int i, int j) H5SERVE_INLINE_LAMBDA {
+      at[i][j] += load(t.c + i * t.c_row_stride + j * kLanes, j);
+    });
+  }
+  if (t.addend != nullptr) {
+    ForTile<kRows, kVectors>([&](int i, int j) H5SERVE_INLINE_LAMBDA {
+      at[i][j] += load(t.addend + i * t.addend_row_stride + j * kLanes, j);
+    });
+  }
+  if (t.clamp) {
+    const Float low = Set(t.low), high = Set(t.high);
+    ForTile<kRows, kVectors>([&](int i, int j) H5SERVE_INLINE_LAMBDA {
+      at[i][j] = Select(at[i][j] < low, low, at[i][j]);
+      at[i][j] = Select(at[i][j] > high, high, at[i][j]);
+    });
+  }
+  if (whole) {
+    ForTile<kRows, kVectors>([&](int i, int j) H5SERVE_INLINE_LAMBDA {
+      Store(t.c + i * t.c_row_stride + j * kLanes, at[i][j]);
+    });
+    return;
+  }
+  ForTile<kRows, kVectors>([&](int i, int j) H5SERVE_INLINE_LAMBDA {
+    const int64_t left = t.columns - j * kLanes;
+    float* c = t.c + i * t.c_row_stride + j * kLanes;
+    if (left >= kLanes) {
+      Store(c, at[i][j]);
+    } else if (left > 0) {
+      StorePart(c, at[i][j], left);
+    }
+  });
 }
 
 template <int kRows, int kVectors, Prefetch kPrefetch>
@@ -262,8 +289,15 @@ class Product {
     if (rows <= 0 || blocks <= 0 || r_.panel_begin >= r_.panel_end) return;
     // Of one block at a time some rows, or of all rows some blocks.
     const int64_t row_bytes = Larger(g_.k, 1) * 4;
-    const int64_t fit = Larger(kRowBlockBytes / row_bytes, kTileRows);
-    const int64_t row_step = Smaller(rows, fit / kTileRows * kTileRows);
+    int64_t fit = Larger(kRowBlockBytes / row_bytes, kTileRows);
+    small_ = row_bytes * g_.n <= kSmallWeightBytes;
+    if (small_) {
+      // The weights stay near anyway: write C in its order instead.
+      fit = Larger(kShortBlockBytes / (row_bytes + g_.n * 4), 2 * kTileRows);
+    }
+    const int64_t steps = (rows + fit - 1) / fit;
+    const int64_t even = (rows + steps - 1) / steps;
+    const int64_t row_step = Smaller(rows, (even + kTileRows - 1) / kTileRows * kTileRows);
     const int64_t block_step = row_step < rows ? 1 : Larger(1, fit / rows);
     many_tiles_ = rows > kTileRows || Smaller(blocks, block_step) > 1;
     stream_ = !many_tiles_ && g_.k * g_.n > kStreamFloats;
@@ -353,7 +387,7 @@ class Product {
       tile.addend = addend == nullptr ? nullptr : addend + row * g_.addend_row_stride;
       Prefetch prefetch = stream_ ? Prefetch::kStream : Prefetch::kNone;
       // The first tiles over a panel fetch the next one, a line of each row each.
-      if (many_tiles_ && fetched_ < kPanel) {
+      if (many_tiles_ && !small_ && fetched_ < kPanel) {
         prefetch = Prefetch::kNextPanel;
         tile.next_panel = next_panel + fetched_;
         fetched_ += 16;
@@ -385,6 +419,7 @@ class Product {
   const GemmRange& r_;
   const Clamp clamp_;
   bool many_tiles_ = false;
+  bool small_ = false;  // weights
   bool stream_ = false;
   int fetched_ = 0;  // floats of each row of the next panel
 };
@@ -397,14 +432,33 @@ void PackPanels(const float* b, int64_t k, int64_t n, int64_t stride_k, int64_t 
     const int64_t width = PanelVectors(n, column / kPanel) * kLanes;
     const int64_t columns = Smaller(n - column, width);
     const float* source = b + column * stride_n;
-    for (int64_t i = 0; i < k; ++i, source += stride_k, packed += width) {
-      if (stride_n == 1) {
-        __builtin_memcpy(packed, source, static_cast<unsigned long>(columns) * sizeof(float));
-      } else {
-        for (int64_t j = 0; j < columns; ++j) packed[j] = source[j * stride_n];
+    if (stride_n == 1 && columns == width) {
+      for (int64_t i = 0; i < k; ++i) {
+        for (int64_t j = 0; j < width; j += kLanes) {
+          Store(packed + i * width + j, Load(source + i * stride_k + j));
+        }
       }
-      for (int64_t j = columns; j < width; ++j) packed[j] = 0;
+    } else if (stride_n == 1) {
+      for (int64_t i = 0; i < k; ++i) {
+        __builtin_memcpy(packed + i * width, source + i * stride_k,
+                         static_cast<unsigned long>(columns) * sizeof(float));
+      }
+    } else {
+      // Along the columns of B, which may be close together, in blocks whose
+      // packed form stays in the cache.
+      constexpr int64_t kBlock = 64;
+      for (int64_t first = 0; first < k; first += kBlock) {
+        const int64_t last = Smaller(first + kBlock, k);
+        for (int64_t j = 0; j < columns; ++j) {
+          const float* from = source + j * stride_n;
+          for (int64_t i = first; i < last; ++i) packed[i * width + j] = from[i * stride_k];
+        }
+      }
     }
+    for (int64_t i = 0; columns < width && i < k; ++i) {
+      for (int64_t j = columns; j < width; ++j) packed[i * width + j] = 0;
+    }
+    packed += k * width;
   }
 }
 

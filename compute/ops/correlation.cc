@@ -123,13 +123,25 @@ struct Plan {
   }
 };
 
+// True when rows of outputs are so short that products of one row at a time
+// would leave most of a tile's registers unused, and copying every patch costs
+// little beside multiplying it with that many columns.
+bool GatheringPays(const Correlation& c, const FilterParts& parts) {
+  constexpr int64_t kEnoughRows = 5, kEnoughColumns = 64;
+  const int64_t rows = c.axes[2].out;
+  if (c.axes[1].out < 2 || rows < 1 || parts.out < kEnoughColumns) return false;
+  if (IsPointwise(c.axes[1]) && IsPointwise(c.axes[2])) return false;  // one long row
+  return rows < kEnoughRows * CeilDivide(rows, kernels::TileRows());
+}
+
 Plan MakePlan(const Correlation& c) {
   Plan plan;
   plan.parts = PartsOf(c.filter);
   const WindowAxis& vertical = c.axes[1];
   const WindowAxis& horizontal = c.axes[2];
   plan.implicit = c.axes[0].trivial() &&
-                  (vertical.size == 1 || horizontal.size == 1 || horizontal.dilation == 1);
+                  (vertical.size == 1 || horizontal.size == 1 || horizontal.dilation == 1) &&
+                  !GatheringPays(c, plan.parts);
   if (plan.implicit) {
     plan.segments_are_columns = vertical.size == 1 && horizontal.size > 1 &&
                                 (horizontal.dilation > 1 || plan.parts.count > 1);

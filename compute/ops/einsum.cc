@@ -13,6 +13,9 @@ bool Contains(const std::vector<int>& labels, int label) {
   return std::find(labels.begin(), labels.end(), label) != labels.end();
 }
 
+// Work worth handing to another thread.
+constexpr double kGrainFlops = 1 << 20;
+
 int64_t RoundUp(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 }  // namespace
@@ -23,10 +26,17 @@ struct EinsumOp::Layout {
   LoopNest second;  // (batch, inner, columns) of the second
   LoopNest result;  // (batch, rows, columns) within the output
   int64_t batch = 1, rows = 1, inner = 1, columns = 1;
-  bool first_in_place = false;  // already in order: no copy
-  bool result_in_place = false;
-  // Offsets of the scratch, in floats.
+  // Matrices that the product can read or write where they are: no copies.
+  bool first_in_place = false, second_in_place = false, result_in_place = false;
+  // The scratch of one batch: offsets in floats, and the size of all.
   int64_t second_at = 0, packed_at = 0, result_at = 0, total = 0;
+
+  // Batches that can be worked on at the same time.
+  int64_t slots() const {
+    constexpr int64_t kMostSlots = 16, kMostFloats = int64_t{4} << 20;
+    return std::clamp<int64_t>(kMostFloats / std::max<int64_t>(total, 1), 1,
+                               std::min(kMostSlots, std::max<int64_t>(batch, 1)));
+  }
 };
 
 EinsumOp::Layout EinsumOp::LayoutOf(const Shape& first, const Shape* second) const {
@@ -57,21 +67,18 @@ EinsumOp::Layout EinsumOp::LayoutOf(const Shape& first, const Shape* second) con
   layout.rows = layout.first.groups[1];
   layout.inner = layout.first.groups[2];
   layout.columns = layout.second.groups[2];
-  layout.first_in_place = layout.first.IsContiguous();
-  layout.result_in_place = layout.result.IsContiguous();
-  if (!layout.first_in_place) {
-    layout.second_at = RoundUp(layout.batch * layout.rows * layout.inner);
-  }
-  layout.packed_at = layout.second_at;
+  layout.first_in_place = layout.first.Step(1).has_value() && layout.first.Step(2) == 1;
+  layout.second_in_place = layout.second.Step(1).has_value() && layout.second.Step(2).has_value();
+  layout.result_in_place = layout.result.Step(1).has_value() && layout.result.Step(2) == 1;
+  if (!layout.first_in_place) layout.second_at = RoundUp(layout.rows * layout.inner);
+  layout.packed_at = layout.result_at = layout.second_at;
   if (packed_.data() == nullptr) {
-    layout.packed_at += RoundUp(layout.inner * layout.columns);
-    layout.result_at = layout.packed_at + kernels::PackedFloats(layout.inner, layout.columns);
-  } else {
-    layout.result_at = layout.packed_at;
+    if (!layout.second_in_place) layout.packed_at += RoundUp(layout.inner * layout.columns);
+    layout.result_at =
+        layout.packed_at + RoundUp(kernels::PackedFloats(layout.inner, layout.columns));
   }
-  layout.result_at = RoundUp(layout.result_at);
   layout.total = layout.result_at;
-  if (!layout.result_in_place) layout.total += layout.batch * layout.rows * layout.columns;
+  if (!layout.result_in_place) layout.total += RoundUp(layout.rows * layout.columns);
   return layout;
 }
 
@@ -111,7 +118,8 @@ int64_t EinsumOp::ScratchBytes(std::span<const ValueType> inputs) const {
   const Shape* second = !second_.empty()    ? &second_.shape()
                         : inputs.size() > 1 ? &inputs[1].shape
                                             : nullptr;
-  return LayoutOf(inputs[0].shape, second).total * 4;
+  const Layout layout = LayoutOf(inputs[0].shape, second);
+  return layout.total * layout.slots() * 4;
 }
 
 double EinsumOp::Flops(std::span<const ValueType> inputs) const {
@@ -131,46 +139,72 @@ absl::Status EinsumOp::Run(const RunContext& context) const {
                               : second_.empty() ? &context.input(1).shape
                                                 : &second_.shape();
   const Layout layout = LayoutOf(context.input(0).shape, second_shape);
-  float* scratch = context.scratch<float>();
-  float* output = context.output(0).as<float>();
-  const int64_t result_size = layout.rows * layout.columns;
-  if (layout.batch * result_size == 0) return absl::OkStatus();
-  const float* a = context.input(0).as<float>();
-  if (!layout.first_in_place) {
-    layout.first.Gather(a, 0, layout.batch, scratch);
-    a = scratch;
-  }
+  if (layout.batch * layout.rows * layout.columns == 0) return absl::OkStatus();
   static constexpr float kOne = 1;
+  const float* a = context.input(0).as<float>();
   const float* b = !two              ? &kOne
                    : second_.empty() ? context.input(1).as<float>()
                                      : second_.data<float>();
-  float* result = layout.result_in_place ? output : scratch + layout.result_at;
-  for (int64_t batch = 0; batch < layout.batch; ++batch) {
-    kernels::GemmArguments gemm;
-    gemm.b = packed_.data();
-    if (gemm.b == nullptr) {
-      float* packed = scratch + layout.packed_at;
-      const float* matrix = b;
-      if (layout.second.IsContiguous()) {
-        matrix += batch * layout.inner * layout.columns;
-      } else {
-        layout.second.Gather(b, batch, batch + 1, scratch + layout.second_at);
-        matrix = scratch + layout.second_at;
-      }
-      kernels::PackMatrix(matrix, layout.inner, layout.columns, layout.columns, 1, packed);
-      gemm.b = packed;
+  float* const scratch = context.scratch<float>();
+  float* const output = context.output(0).as<float>();
+  const int64_t slots = layout.slots();
+  const Parallelism* parallelism = context.parallelism();
+  if (parallelism == nullptr || slots < parallelism->threads()) {
+    for (int64_t i = 0; i < layout.batch; ++i) {
+      Multiply(layout, a, b, i, scratch, output, parallelism);
     }
-    gemm.rows = layout.rows;
-    gemm.k = layout.inner;
-    gemm.n = layout.columns;
-    gemm.a = a + batch * layout.rows * layout.inner;
-    gemm.a_row_stride = layout.inner;
-    gemm.c = result + batch * result_size;
-    gemm.c_row_stride = layout.columns;
-    kernels::Gemm(gemm, context.parallelism());
+    return absl::OkStatus();
   }
-  if (!layout.result_in_place) layout.result.Scatter(result, output);
+  const double flops = 2.0 * static_cast<double>(layout.batch * layout.rows) *
+                       static_cast<double>(layout.inner * layout.columns);
+  const auto grain = static_cast<int64_t>(kGrainFlops * static_cast<double>(slots) / (flops + 1));
+  context.ParallelFor(slots, grain + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const int64_t last = (slot + 1) * layout.batch / slots;
+      for (int64_t i = slot * layout.batch / slots; i < last; ++i) {
+        Multiply(layout, a, b, i, scratch + slot * layout.total, output, nullptr);
+      }
+    }
+  });
   return absl::OkStatus();
+}
+
+void EinsumOp::Multiply(const Layout& layout, const float* a, const float* b, int64_t batch,
+                        float* scratch, float* output, const Parallelism* parallelism) const {
+  kernels::GemmArguments gemm;
+  gemm.rows = layout.rows;
+  gemm.k = layout.inner;
+  gemm.n = layout.columns;
+  if (layout.first_in_place) {
+    gemm.a = a + layout.first.Start(batch);
+    gemm.a_row_stride = *layout.first.Step(1);
+  } else {
+    layout.first.Gather(a, batch, batch + 1, scratch);
+    gemm.a = scratch;
+    gemm.a_row_stride = layout.inner;
+  }
+  gemm.b = packed_.data();
+  if (gemm.b == nullptr) {
+    float* const packed = scratch + layout.packed_at;
+    if (layout.second_in_place) {
+      kernels::PackMatrix(b + layout.second.Start(batch), layout.inner, layout.columns,
+                          *layout.second.Step(1), *layout.second.Step(2), packed);
+    } else {
+      float* const matrix = scratch + layout.second_at;
+      layout.second.Gather(b, batch, batch + 1, matrix);
+      kernels::PackMatrix(matrix, layout.inner, layout.columns, layout.columns, 1, packed);
+    }
+    gemm.b = packed;
+  }
+  if (layout.result_in_place) {
+    gemm.c = output + layout.result.Start(batch);
+    gemm.c_row_stride = *layout.result.Step(1);
+  } else {
+    gemm.c = scratch + layout.result_at;
+    gemm.c_row_stride = layout.columns;
+  }
+  kernels::Gemm(gemm, parallelism);
+  if (!layout.result_in_place) layout.result.Scatter(gemm.c, batch, batch + 1, output);
 }
 
 Specialized EinsumOp::Specialize(std::span<const ValueType> inputs,

@@ -42,6 +42,9 @@ class EinsumOp : public Op {
  private:
   struct Layout;
   Layout LayoutOf(const Shape& first, const Shape* second) const;
+  // One of the batches.
+  void Multiply(const Layout& layout, const float* a, const float* b, int64_t batch, float* scratch,
+                float* output, const Parallelism* parallelism) const;
 
   EinsumEquation equation_;
   Tensor second_;                 // the second operand where it is constant, and

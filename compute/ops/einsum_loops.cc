@@ -49,24 +49,34 @@ bool AddSizes(const std::vector<int>& labels, const Shape& shape, LabelSizes* si
   return true;
 }
 
-bool LoopNest::IsContiguous() const {
-  int64_t expected = 1;
-  for (size_t axis = sizes.size(); axis-- > 0;) {
+std::optional<int64_t> LoopNest::Step(int group) const {
+  int begin = 0;
+  for (int i = 0; i < group; ++i) begin += group_axes[i];
+  int64_t step = 1, count = 1;
+  for (int axis = begin + group_axes[group]; axis-- > begin;) {
     if (sizes[axis] == 1) continue;
-    if (strides[axis] != expected) return false;
-    expected *= sizes[axis];
+    if (count == 1) {
+      step = strides[axis];
+    } else if (strides[axis] != step * count) {
+      return std::nullopt;
+    }
+    count *= sizes[axis];
   }
-  return true;
+  return step;
+}
+
+int64_t LoopNest::Start(int64_t index) const {
+  int64_t start = 0;
+  for (int axis = group_axes[0]; axis-- > 0;) {
+    start += index % sizes[axis] * strides[axis];
+    index /= sizes[axis];
+  }
+  return start;
 }
 
 void LoopNest::Gather(const float* from, int64_t begin, int64_t end, float* to) const {
   for (int64_t batch = begin; batch < end; ++batch) {
-    int64_t start = 0, rest = batch;
-    for (int axis = first_group_axes; axis-- > 0;) {
-      start += rest % sizes[axis] * strides[axis];
-      rest /= sizes[axis];
-    }
-    Walk(*this, static_cast<size_t>(first_group_axes), start,
+    Walk(*this, static_cast<size_t>(group_axes[0]), Start(batch),
          [&](int64_t offset, int64_t count, int64_t stride) {
            const float* source = from + offset;
            if (stride == 1) {
@@ -79,16 +89,18 @@ void LoopNest::Gather(const float* from, int64_t begin, int64_t end, float* to) 
   }
 }
 
-void LoopNest::Scatter(const float* from, float* to) const {
-  Walk(*this, 0, 0, [&](int64_t offset, int64_t count, int64_t stride) {
-    for (int64_t i = 0; i < count; ++i) to[offset + i * stride] = *from++;
-  });
+void LoopNest::Scatter(const float* from, int64_t begin, int64_t end, float* to) const {
+  for (int64_t batch = begin; batch < end; ++batch) {
+    Walk(*this, static_cast<size_t>(group_axes[0]), Start(batch),
+         [&](int64_t offset, int64_t count, int64_t stride) {
+           for (int64_t i = 0; i < count; ++i) to[offset + i * stride] = *from++;
+         });
+  }
 }
 
 LoopNest MakeLoops(const std::array<std::vector<int>, 3>& groups, const LabelSizes& sizes,
                    const std::vector<int>& labels, const Shape& shape) {
   LoopNest loops;
-  loops.first_group_axes = static_cast<int>(groups[0].size());
   std::vector<int64_t> steps(labels.size(), 0);
   int64_t step = 1;
   for (size_t axis = labels.size(); axis-- > 0;) {
@@ -97,6 +109,7 @@ LoopNest MakeLoops(const std::array<std::vector<int>, 3>& groups, const LabelSiz
     step *= size;
   }
   for (size_t group = 0; group < groups.size(); ++group) {
+    loops.group_axes[group] = static_cast<int>(groups[group].size());
     for (int label : groups[group]) {
       int64_t stride = 0;
       for (size_t axis = 0; axis < labels.size(); ++axis) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "compute/shape.h"
@@ -23,14 +24,17 @@ struct LoopNest {
   std::array<int64_t, 3> groups = {1, 1, 1};  // product of the sizes
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
-  int first_group_axes = 0;
+  std::array<int, 3> group_axes = {0, 0, 0};
 
-  // True when the walk is over consecutive elements.
-  bool IsContiguous() const;
+  // The step from each element of a group to the next, where it is always the
+  // same; 1 for a group of one element.
+  std::optional<int64_t> Step(int group) const;
+  // Where element `index` of the first group begins.
+  int64_t Start(int64_t index) const;
   // Copies the elements of the batches [begin, end) of the first group to `to`.
   void Gather(const float* from, int64_t begin, int64_t end, float* to) const;
-  // The inverse, for all: element i of `from` to its place in `to`.
-  void Scatter(const float* from, float* to) const;
+  // The inverse: element i of `from` to its place in `to`.
+  void Scatter(const float* from, int64_t begin, int64_t end, float* to) const;
 };
 
 // The walk over the labels of `groups` in a tensor with these labels and shape.
