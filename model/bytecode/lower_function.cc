@@ -7,6 +7,7 @@
 
 #include "model/bytecode/interpretation.h"
 #include "model/bytecode/row_check.h"
+#include "model/bytecode/symbols.h"
 #include "model/functions/operation_layers.h"
 
 namespace h5serve::model {
@@ -118,13 +119,22 @@ std::vector<KerasTensor> Outputs(Interpretation& run, const PythonValue& result)
   return outputs;
 }
 
-std::vector<KerasTensor> Run(Interpretation& run, const LayerScope& scope,
-                             const StoredFunction& function, const CallInputs& inputs,
-                             const ConfigValue& arguments) {
-  const PythonValue callee = Bind(run, function);
+// What is called: stored code, or a function of a library.
+struct Callee {
+  const StoredFunction* stored = nullptr;
+  std::string symbol;
+};
+
+std::vector<KerasTensor> Run(Interpretation& run, const LayerScope& scope, const Callee& function,
+                             const CallInputs& inputs, const ConfigValue& arguments) {
+  static const PythonCode kNoCode;
+  const bool stored = function.stored != nullptr;
+  const PythonValue callee =
+      stored ? Bind(run, *function.stored) : PythonValue::Symbol(function.symbol);
   PythonItems args;
   for (const CallArgument& argument : inputs.args) args.push_back(FromCall(run, argument));
-  PythonArguments kwargs = Keywords(run, scope, *function.code, inputs, arguments);
+  PythonArguments kwargs =
+      Keywords(run, scope, stored ? *function.stored->code : kNoCode, inputs, arguments);
   const PythonValue result = run.Call(callee, std::move(args), std::move(kwargs));
   return run.failed() ? std::vector<KerasTensor>{} : Outputs(run, result);
 }
@@ -141,9 +151,8 @@ void VisitTensors(CallInputs* inputs, const std::function<void(KerasTensor*)>& v
 }
 
 // Interprets the function again, on tensors of a graph of its own.
-bool MixesRowsWhenRun(const LayerScope& scope, const StoredFunction& function,
-                      PythonVersion version, const CallInputs& inputs,
-                      const ConfigValue& arguments) {
+bool MixesRowsWhenRun(const LayerScope& scope, const Callee& function, PythonVersion version,
+                      const CallInputs& inputs, const ConfigValue& arguments) {
   const compute::Graph& graph = scope.graph();
   std::vector<TrialInput> trial;
   CallInputs copy = inputs;
@@ -171,12 +180,11 @@ bool MixesRowsWhenRun(const LayerScope& scope, const StoredFunction& function,
   });
 }
 
-}  // namespace
-
-LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunction& function,
-                                    const CallInputs& inputs, const ConfigValue& arguments) {
+LoweredFunction Lower(const LayerScope& scope, const Callee& function,
+                      const std::vector<PythonVersion>& versions, const CallInputs& inputs,
+                      const ConfigValue& arguments) {
   LoweredFunction lowered;
-  for (const PythonVersion version : function.versions) {
+  for (const PythonVersion version : versions) {
     scope.graph().ClearStatus();
     Interpretation run(ContextOf(scope), version);
     lowered.outputs = Run(run, scope, function, inputs, arguments);
@@ -192,6 +200,49 @@ LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunctio
     lowered.mixes_rows = MixesRowsWhenRun(scope, function, lowered.version, inputs, arguments);
   }
   return lowered;
+}
+
+// "keras.backend.tensorflow_backend" of "…/site-packages/keras/backend/tensorflow_backend.py".
+std::string ModuleOfFile(std::string path) {
+  std::replace(path.begin(), path.end(), '\\', '/');
+  constexpr std::string_view kPackages = "-packages/";
+  const size_t at = path.rfind(kPackages);
+  if (at == std::string::npos) return "";
+  std::string module = path.substr(at + kPackages.size());
+  module = module.substr(0, module.rfind('.'));
+  std::replace(module.begin(), module.end(), '/', '.');
+  constexpr std::string_view kCore = "tensorflow_core.";
+  if (module.substr(0, kCore.size()) == kCore) module = "tensorflow." + module.substr(kCore.size());
+  return module;
+}
+
+}  // namespace
+
+LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunction& function,
+                                    const CallInputs& inputs, const ConfigValue& arguments) {
+  return Lower(scope, {&function, ""}, function.versions, inputs, arguments);
+}
+
+LoweredFunction LowerLibraryFunction(const LayerScope& scope, const std::string& symbol,
+                                     const CallInputs& inputs, const ConfigValue& arguments) {
+  return Lower(scope, {nullptr, symbol}, {PythonVersion::k311}, inputs, arguments);
+}
+
+std::string LibraryFunctionOf(const StoredFunction& function, std::string_view module) {
+  const PythonCode& code = *function.code;
+  const std::string file_module = ModuleOfFile(code.file_name);
+  if (file_module.empty()) return "";
+  // TensorFlow wraps its functions; the wrapped one is named by the closure.
+  const bool wrapper = file_module == "tensorflow.python.util.dispatch" ||
+                       file_module == "tensorflow.python.util.traceback_utils";
+  if (!wrapper) return LibrarySymbol(file_module, code.name);
+  if (!function.closure.is_list()) return "";
+  for (const ConfigValue& value : function.closure.as_list()) {
+    if (!value.is_string()) continue;
+    const std::string symbol = LibrarySymbol(module, value.as_string());
+    return symbol.empty() ? LibrarySymbol("tensorflow", value.as_string()) : symbol;
+  }
+  return "";
 }
 
 }  // namespace h5serve::model

@@ -24,4 +24,12 @@ struct LoweredFunction {
 LoweredFunction LowerStoredFunction(const LayerScope& scope, const StoredFunction& function,
                                     const CallInputs& inputs, const ConfigValue& arguments);
 
+// The same for a function that Keras, TensorFlow or NumPy define, by its symbol.
+LoweredFunction LowerLibraryFunction(const LayerScope& scope, const std::string& symbol,
+                                     const CallInputs& inputs, const ConfigValue& arguments);
+
+// The symbol of the library function whose code was stored, as Lambda(K.square)
+// does; "" for code of somebody else. `module` is what the config says of it.
+std::string LibraryFunctionOf(const StoredFunction& function, std::string_view module);
+
 }  // namespace h5serve::model

@@ -351,6 +351,26 @@ std::string DTypeText(const PythonValue& value) {
   return holds && IsDType(name) ? std::string(name) : "";
 }
 
+bool IsKnownGlobal(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kLiterals = {"None", "True", "False", "Ellipsis",
+                                                         "ops"};
+  return std::find(kLiterals.begin(), kLiterals.end(), name) != kLiterals.end() ||
+         std::any_of(std::begin(kGlobals), std::end(kGlobals),
+                     [&](const auto& row) { return row.first == name; }) ||
+         IsBuiltin(name);
+}
+
+// Some functions live in modules below those that people import.
+std::string LibrarySymbol(std::string_view module, std::string_view name) {
+  std::string path = Normalise(std::string(module));
+  if (StartsWith(path, "tf.python.ops")) path = "tf";
+  if (StartsWith(path, "keras.ops.")) path = "keras.ops";
+  if (StartsWith(path, "K.")) path = "K";
+  const std::string root = path.substr(0, path.find('.'));
+  const bool library = root == "tf" || root == "K" || root == "np" || root == "keras";
+  return library ? Normalise(path + "." + std::string(name)) : "";
+}
+
 PythonValue FindGlobal(Interpretation& run, std::string_view name) {
   if (name == "None") return PythonValue::None();
   if (name == "True" || name == "False") return PythonValue::Constant(name == "True");

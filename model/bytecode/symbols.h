@@ -12,10 +12,15 @@ namespace h5serve::model {
 // What a global name conventionally stands for ("K" is keras.backend); null
 // when it is nothing known.
 PythonValue FindGlobal(Interpretation& run, std::string_view name);
+// True when FindGlobal() knows the name.
+bool IsKnownGlobal(std::string_view name);
 // The module that an import statement names.
 PythonValue ImportModule(Interpretation& run, std::string_view name);
 // A member of a module: a constant where it is one ("math.pi").
 PythonValue SymbolMember(Interpretation& run, const PythonValue& symbol, std::string_view name);
+// The symbol of `name` in the module of this name; "" when the module is no
+// library's.
+std::string LibrarySymbol(std::string_view module, std::string_view name);
 PythonValue CallSymbol(Interpretation& run, const std::string& path, PythonItems args,
                        PythonArguments kwargs);
 

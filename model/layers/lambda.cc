@@ -2,42 +2,118 @@
 
 #include <fmt/format.h>
 
+#include "model/bytecode/explain_function.h"
 #include "model/bytecode/lower_function.h"
+#include "model/bytecode/symbols.h"
 #include "model/layers/layer_functions.h"
 
 namespace h5serve::model {
+namespace {
+
+void Report(const LayerScope& scope, const LoweredFunction& lowered) {
+  for (const std::string& assumption : lowered.assumptions) {
+    scope.Warn(Code::kAssumedDefault, fmt::format("layer {}: {}", scope.path(), assumption));
+  }
+  if (lowered.mixes_rows) {
+    scope.Warn(Code::kBatchDependent,
+               fmt::format("the rows that layer {} ({}) gives may depend on the other rows",
+                           scope.path(), scope.layer().written_class));
+  }
+}
+
+// The name to define in `custom_objects`: functions by theirs, anonymous ones by the layer's.
+std::string DefinitionName(const LayerScope& scope, const std::string& function) {
+  return function.empty() || function.front() == '<' ? scope.layer().name : function;
+}
+
+bool TakesList(const CallInputs& inputs) {
+  return inputs.args.size() == 1 && inputs.args[0].kind == Argument::Kind::kList;
+}
+
+void Refuse(const LayerScope& scope, const StoredFunction& stored, const LoweredFunction& lowered,
+            const CallInputs& inputs) {
+  const std::string skeleton =
+      FunctionSkeleton(stored, lowered.version, scope.layer().name, TakesList(inputs));
+  scope.Fail(Code::kLambdaBytecode,
+             fmt::format("layer {} ({}) holds code that cannot be translated, because {}: {}",
+                         scope.path(), scope.layer().written_class, lowered.error,
+                         DescribeFunction(stored, lowered.version)),
+             {fmt::format("define it in the model's settings: {}", skeleton),
+              "replace the layer by Keras layers and save the model again"});
+}
+
+std::vector<KerasTensor> LowerCode(const LayerScope& scope, const ConfigValue& function,
+                                   const CallInputs& inputs) {
+  const absl::StatusOr<StoredFunction> stored = ReadStoredFunction(function);
+  if (!stored.ok()) {
+    scope.Fail(Code::kLambdaBytecode,
+               fmt::format("the code of layer {} ({}) cannot be read: {}", scope.path(),
+                           scope.layer().written_class, std::string(stored.status().message())),
+               {fmt::format("define it in the model's settings: {}",
+                            NamedFunctionSkeleton(scope.layer().name))});
+    return {};
+  }
+  const ConfigValue& arguments = scope.config()["arguments"];
+  LoweredFunction lowered;
+  // Lambda(K.square) stores the code of the library.
+  const std::string symbol = LibraryFunctionOf(*stored, scope.config().StringOr("module"));
+  if (!symbol.empty()) lowered = LowerLibraryFunction(scope, symbol, inputs, arguments);
+  if (lowered.outputs.empty()) lowered = LowerStoredFunction(scope, *stored, inputs, arguments);
+  if (!lowered.error.empty()) {
+    Refuse(scope, *stored, lowered, inputs);
+    return {};
+  }
+  Report(scope, lowered);
+  return lowered.outputs;
+}
+
+std::vector<KerasTensor> LowerNamed(const LayerScope& scope, const std::string& module,
+                                    const std::string& name, const CallInputs& inputs) {
+  const std::string symbol = LibrarySymbol(module, name);
+  std::string why = "the file does not hold its code";
+  if (!symbol.empty()) {
+    const LoweredFunction lowered =
+        LowerLibraryFunction(scope, symbol, inputs, scope.config()["arguments"]);
+    if (lowered.error.empty()) {
+      Report(scope, lowered);
+      return lowered.outputs;
+    }
+    why = lowered.error;
+  }
+  scope.Fail(Code::kLambdaNamedFunction,
+             fmt::format("layer {} ({}) refers to function {}{}{} by name only: {}", scope.path(),
+                         scope.layer().written_class, module, module.empty() ? "" : ".", name, why),
+             {fmt::format("define it in the model's settings: {}",
+                          NamedFunctionSkeleton(DefinitionName(scope, name))),
+              "replace the layer by Keras layers and save the model again"});
+  return {};
+}
+
+}  // namespace
+
+std::vector<KerasTensor> LowerPythonFunction(const LayerScope& scope, const ConfigValue& function,
+                                             const CallInputs& inputs) {
+  if (HoldsCode(function)) return LowerCode(scope, function, inputs);
+  if (function.is_string()) {
+    return LowerNamed(scope, std::string(scope.config().StringOr("module")), function.as_string(),
+                      inputs);
+  }
+  if (function.is_dict() && function["config"].is_string()) {
+    return LowerNamed(scope, std::string(function.StringOr("module")),
+                      std::string(function.StringOr("config")), inputs);
+  }
+  scope.BadValue("function", "neither code nor the name of a function");
+  return {};
+}
 
 std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs& inputs) {
-  const ConfigValue& function = scope.config()["function"];
-  if (HoldsCode(function)) {
-    absl::StatusOr<StoredFunction> stored = ReadStoredFunction(function);
-    if (!stored.ok()) {
-      scope.Fail(Code::kLambdaBytecode, std::string(stored.status().message()));
-      return {};
-    }
-    LoweredFunction lowered =
-        LowerStoredFunction(scope, *stored, inputs, scope.config()["arguments"]);
-    if (!lowered.error.empty()) scope.Fail(Code::kLambdaBytecode, lowered.error);
-    if (lowered.mixes_rows) scope.Warn(Code::kBatchDependent, "mixes");
-    return lowered.outputs;
-  }
-  if (function.is_string()) {
-    scope.Fail(Code::kLambdaNamedFunction,
-               fmt::format("Lambda \"{}\" refers to function {} by name only: the file does not "
-                           "hold its code",
-                           scope.path(), function.as_string()));
-    return {};
-  }
-  if (function.is_dict() && function.StringOr("class_name") == "function") {
-    scope.Fail(Code::kLambdaNamedFunction,
-               fmt::format("Lambda \"{}\" refers to function {}.{} by name only: the file does not "
-                           "hold its code",
-                           scope.path(), function.StringOr("module"), function.StringOr("config")));
-    return {};
-  }
+  std::vector<KerasTensor> outputs = LowerPythonFunction(scope, scope.config()["function"], inputs);
+  const ConfigValue& mask = scope.config()["mask"];
+  if (outputs.empty() || mask.is_null()) return outputs;
+  // mask(inputs, mask) gives the mask of the output.
   scope.Fail(
-      Code::kLambdaBytecode,
-      fmt::format("Lambda \"{}\" holds Python bytecode, which is never executed", scope.path()));
+      Code::kUnsupportedArgument,
+      fmt::format("layer {} (Lambda): a function for its mask is not supported", scope.path()));
   return {};
 }
 

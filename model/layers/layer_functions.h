@@ -91,6 +91,11 @@ std::vector<KerasTensor> LowerReversibleEmbedding(const LayerScope& scope,
 std::vector<KerasTensor> LowerUnsupported(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerZeroPadding(const LayerScope& scope, const CallInputs& inputs);
 
+// Calls a Python function of the layer's config: stored code, or a library's
+// function by its name. Others are refused as LAMBDA_BYTECODE or LAMBDA_NAMED_FUNCTION.
+std::vector<KerasTensor> LowerPythonFunction(const LayerScope& scope, const ConfigValue& function,
+                                             const CallInputs& inputs);
+
 std::vector<WeightRole> AdditiveAttentionWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> AttentionWeights(const Layer& layer, const Writer& writer);
 std::vector<WeightRole> BatchNormalizationWeights(const Layer& layer, const Writer& writer);

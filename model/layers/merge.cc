@@ -293,13 +293,10 @@ std::vector<KerasTensor> LowerMerge(const LayerScope& scope, const CallInputs& i
   const std::optional<std::vector<KerasTensor>> tensors = AtLeast(scope, inputs, 2);
   if (!tensors) return {};
   compute::Graph& graph = scope.graph();
-  const std::string mode = scope.String("mode", "sum");
   if (scope.config().StringOr("mode_type", "raw") != "raw") {
-    scope.Fail(
-        Code::kLambdaBytecode,
-        fmt::format("Merge {} merges by Python code, which is not translated", scope.path()));
-    return {};
+    return LowerPythonFunction(scope, scope.config()["mode"], inputs);
   }
+  const std::string mode = scope.String("mode", "sum");
   if (mode == "sum")
     return One(Fold(graph, BinaryKind::kAdd, *tensors), MergedMask(scope, *tensors));
   if (mode == "mul") {

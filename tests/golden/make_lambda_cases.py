@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make_lambda_cases.py INTERPRETERS FOLDER
+"""make_lambda_cases.py INTERPRETERS FOLDER [CODE.json]
 
 Writes models with one Lambda layer each into FOLDER: bytecode compiled by the
 Pythons below INTERPRETERS (2.7.x, 3.6.x … 3.13.x; one folder each, as pyenv has
@@ -7,6 +7,9 @@ them), stored as the Keras of each era stored it, with inputs and the outputs
 that NumPy computes. What the code means is written twice, as source and as NumPy,
 so that neither can hide a mistake of the other. 3.4 and 3.5 are written from
 2.7's bytecode, whose instructions they share.
+
+CODE.json becomes what tests/unit/model/lambda_code.json holds: bare code of some
+sources in every version, and of others that must be refused.
 
     tests/golden/make_lambda_cases.py ~/.pyenv/versions /tmp/cases
     tar -C /tmp/cases --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -c . |
@@ -24,7 +27,7 @@ import h5py
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lambda_sources import CASES  # noqa: E402
+from lambda_sources import CASES, REFUSED  # noqa: E402
 
 VERSIONS = ['2.7', '3.4', '3.5', '3.6', '3.7', '3.8', '3.9', '3.10', '3.11', '3.12', '3.13']
 BORROWED = {'3.4': '2.7', '3.5': '2.7'}
@@ -141,13 +144,14 @@ def interpreter(folder, version):
     return found[-1]
 
 
-def compiled(folder):
-    """{version: [[code, defaults, closure, parts] or None for each case]}"""
+def compiled(folder, only=None):
+    """{version: [[code, defaults, closure, parts] or None for each source]}"""
     result = {}
     for version in VERSIONS:
         if version in BORROWED:
             continue
-        sources = [c['source'] if version in c.get('versions', VERSIONS) else None for c in CASES]
+        sources = only or [c['source'] if version in c.get('versions', VERSIONS) else None
+                           for c in CASES]
         run = subprocess.run([interpreter(folder, version), '-c', COMPILE],
                              input=json.dumps(sources), capture_output=True, text=True)
         if run.returncode:
@@ -248,6 +252,27 @@ def write(path, case, era, row, inputs, outputs):
     np.savez(path + '.out.npz', **{'o%d' % i: np.asarray(x) for i, x in enumerate(outputs)})
 
 
+def write_code(codes, refused, path):
+    """Bare code for the unit tests: some sources in every version, and what is refused."""
+    rows = []
+    for index, case in enumerate(CASES):
+        if not case.get('all'):
+            continue
+        for version in VERSIONS:
+            row = codes[version][index]
+            if row:
+                rows.append({'name': case['name'], 'python': version, 'inputs': case['inputs'],
+                             'arguments': case.get('arguments', {}), 'function': row[:3]})
+    for index, (name, _, inputs, says) in enumerate(REFUSED):
+        for version in VERSIONS:
+            row = refused[version][index]
+            if row:
+                rows.append({'name': name, 'python': version, 'inputs': inputs, 'refused': says,
+                             'function': row[:3]})
+    with open(path, 'w') as f:
+        f.write('[\n' + ',\n'.join(json.dumps(row, sort_keys=True) for row in rows) + '\n]\n')
+
+
 def main():
     folder, target = sys.argv[1:3]
     codes = compiled(os.path.expanduser(folder))
@@ -280,6 +305,9 @@ def main():
             written[name] = {'source': case['source'], 'python': version}
     with open(os.path.join(target, 'sources.json'), 'w') as f:
         json.dump(written, f, indent=1, sort_keys=True)
+    if len(sys.argv) > 3:
+        write_code(codes, compiled(os.path.expanduser(folder), [r[1] for r in REFUSED]),
+                   sys.argv[3])
     print('%d cases, %d sources' % (len(written), len(CASES)))
 
 
