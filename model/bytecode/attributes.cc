@@ -285,6 +285,7 @@ PythonValue GetAttribute(Interpretation& run, const PythonValue& value, std::str
     case Kind::kConstant:
       return ConstantAttribute(run, value, name);
     case Kind::kContext:
+    case Kind::kRandom:
       return value;
     default:
       break;

@@ -94,11 +94,29 @@ PythonValue CallFunctionValue(Interpretation& run, const PythonFunction& functio
   return result;
 }
 
+// What a library computes from random numbers is random; what chooses between
+// training and inference may leave them alone.
+const PythonValue* RandomAmong(const PythonValue& callee, const PythonItems& args,
+                               const PythonArguments& kwargs) {
+  if (callee.kind == Kind::kRandom) return &callee;
+  const bool passes = callee.kind == Kind::kFunction || callee.text == "K.in_train_phase" ||
+                      callee.text == "K.in_test_phase";
+  if (passes) return nullptr;
+  for (const PythonValue& arg : args) {
+    if (arg.kind == Kind::kRandom) return &arg;
+  }
+  for (const auto& [name, arg] : kwargs) {
+    if (arg.kind == Kind::kRandom) return &arg;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 PythonValue Interpretation::Call(const PythonValue& callee, PythonItems args,
                                  PythonArguments kwargs) {
   if (failed()) return {};
+  if (const PythonValue* random = RandomAmong(callee, args, kwargs)) return *random;
   switch (callee.kind) {
     case Kind::kFunction:
       return CallFunctionValue(*this, *callee.function, std::move(args), std::move(kwargs));

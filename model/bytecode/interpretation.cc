@@ -58,6 +58,9 @@ FunctionArgument ToArgumentAt(Interpretation& run, const PythonValue& value, int
       }
       run.Fail(fmt::format("{} is used as a value", value.text));
       return {};
+    case Kind::kRandom:
+      run.FailRandom(value);
+      return {};
     default:
       run.Fail(fmt::format("{} is used as a value", KindName(value)));
       return {};
@@ -187,6 +190,12 @@ PythonValue Interpretation::ShapeOf(compute::Value tensor) {
 PythonValue Interpretation::Fail(std::string why) {
   if (error_.empty()) error_ = std::move(why);
   return {};
+}
+
+PythonValue Interpretation::FailRandom(const PythonValue& value) {
+  return Fail(fmt::format(
+      "{} draws random numbers: each call gives another result, so there is none to serve",
+      value.text));
 }
 
 PythonValue Interpretation::Malformed(std::string why) {

@@ -52,6 +52,8 @@ class Interpretation {
   // --- failing ---
   // The code is understood, but cannot be translated: `why` is for people.
   PythonValue Fail(std::string why);
+  // The same for something that would come of random numbers.
+  PythonValue FailRandom(const PythonValue& value);
   // No interpreter would run this: the bytecode is damaged, or another version's.
   PythonValue Malformed(std::string why);
   bool failed() const { return !error_.empty(); }

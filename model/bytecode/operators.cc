@@ -236,6 +236,7 @@ std::string_view Sign(PythonComparison op) { return kComparisonSigns[static_cast
 
 PythonValue BinaryOperation(Interpretation& run, PythonOperator op, const PythonValue& a,
                             const PythonValue& b, bool in_place) {
+  if (a.kind == Kind::kRandom || b.kind == Kind::kRandom) return a.kind == Kind::kRandom ? a : b;
   if (a.is_number() && b.is_number()) return NumberOperation(run, op, a, b);
   if (op == PythonOperator::kAdd && a.is_text() && b.is_text()) {
     const std::string text = a.constant.as_string() + b.constant.as_string();
@@ -272,6 +273,7 @@ PythonValue BinaryOperation(Interpretation& run, PythonOperator op, const Python
 }
 
 PythonValue UnaryOperation(Interpretation& run, std::string_view function, const PythonValue& x) {
+  if (x.kind == Kind::kRandom) return x;
   if (x.is_whole() && function != "logical_not") {
     const int64_t value = x.whole();
     if (function == "positive") return PythonValue::Constant(value);
@@ -287,6 +289,7 @@ PythonValue UnaryOperation(Interpretation& run, std::string_view function, const
 
 PythonValue Compare(Interpretation& run, PythonComparison op, const PythonValue& a,
                     const PythonValue& b) {
+  if (a.kind == Kind::kRandom || b.kind == Kind::kRandom) return a.kind == Kind::kRandom ? a : b;
   if (!a.is_tensor() && !b.is_tensor()) return CompareConstants(run, op, a, b);
   const bool equality = op == PythonComparison::kEqual || op == PythonComparison::kNotEqual;
   if (equality && (a.is_none() || b.is_none())) {
@@ -362,6 +365,9 @@ bool Truth(Interpretation& run, const PythonValue& value) {
       return false;
     case Kind::kDimension:
       run.Fail("a branch depends on the size of the input");
+      return false;
+    case Kind::kRandom:
+      run.FailRandom(value);
       return false;
     case Kind::kNull:
       run.Malformed("a condition without a value");

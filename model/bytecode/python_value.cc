@@ -92,6 +92,8 @@ std::string_view KindName(const PythonValue& value) {
       return "a function";
     case Kind::kIterator:
       return "an iterator";
+    case Kind::kRandom:
+      return "random numbers";
     case Kind::kCell:
     case Kind::kContext:
     case Kind::kBytecode:

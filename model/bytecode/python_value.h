@@ -38,6 +38,7 @@ struct PythonValue {
     kIterator,  // over the rest of `items`
     kCell,      // items->front()
     kContext,   // what `with` is given; has no effect
+    kRandom,    // random numbers that `text` draws: fine as long as nothing comes of them
     kBytecode,  // a code object
   };
 

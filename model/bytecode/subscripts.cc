@@ -128,6 +128,7 @@ PythonValue SubscriptTensor(Interpretation& run, const PythonValue& x, const Pyt
 }  // namespace
 
 PythonValue Subscript(Interpretation& run, const PythonValue& x, const PythonValue& key) {
+  if (x.kind == Kind::kRandom) return x;
   if (x.is_tensor()) return SubscriptTensor(run, x, key);
   if (x.is_sequence()) return SubscriptSequence(run, x, key);
   if (x.is_text()) return SubscriptText(run, x, key);

@@ -276,9 +276,28 @@ bool IsMerge(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
+// K.in_train_phase(x, alt) and K.in_test_phase(x, alt): one of both, which may be
+// functions. Inference, unless the call says otherwise.
+PythonValue CallPhase(Interpretation& run, bool first_trains, const PythonItems& args,
+                      const PythonArguments& kwargs) {
+  constexpr std::array<std::string_view, 3> kNames = {"x", "alt", "training"};
+  PythonItems all(3, PythonValue::None());
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i < args.size()) all[i] = args[i];
+    if (const auto named = kwargs.find(kNames[i]); named != kwargs.end()) all[i] = named->second;
+  }
+  const bool trains = Truth(run, all[2]);
+  if (run.failed()) return {};
+  const PythonValue& chosen = all[trains == first_trains ? 0 : 1];
+  return chosen.kind == Kind::kFunction ? run.Call(chosen, {}, {}) : chosen;
+}
+
 // Settings and facts that keras.backend tells.
 PythonValue CallBackend(Interpretation& run, std::string_view name, PythonItems args,
                         PythonArguments kwargs) {
+  if (name == "in_train_phase" || name == "in_test_phase") {
+    return CallPhase(run, name == "in_train_phase", args, kwargs);
+  }
   if (name == "int_shape" && args.size() == 1 && args[0].is_tensor()) {
     return run.ShapeOf(args[0].tensor);
   }
@@ -413,9 +432,9 @@ PythonValue CallSymbol(Interpretation& run, const std::string& path, PythonItems
   if (StartsWith(path, "operator.")) return CallOperatorModule(run, path.substr(9), args);
   if (path == "functools.reduce") return CallBuiltin(run, "reduce", std::move(args), {});
   if (IsRandom(path)) {
-    return run.Fail(fmt::format(
-        "{} draws random numbers: each call gives another result, so there is none to serve",
-        path));
+    PythonValue random = PythonValue::Simple(Kind::kRandom);
+    random.text = path;
+    return random;
   }
   if (IsContext(path)) return PythonValue::Simple(Kind::kContext);
   if (IsCheck(path)) return PythonValue::None();

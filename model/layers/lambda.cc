@@ -89,6 +89,20 @@ std::vector<KerasTensor> LowerNamed(const LayerScope& scope, const std::string& 
   return {};
 }
 
+// The masks of an argument's tensors, as an argument.
+CallArgument MaskArgument(const CallArgument& argument) {
+  CallArgument mask;
+  if (argument.is_tensor() && argument.tensor.mask) {
+    mask.kind = Argument::Kind::kTensor;
+    mask.tensor.value = *argument.tensor.mask;
+  }
+  if (argument.kind == Argument::Kind::kList) {
+    mask.kind = Argument::Kind::kList;
+    for (const CallArgument& item : argument.list) mask.list.push_back(MaskArgument(item));
+  }
+  return mask;
+}
+
 }  // namespace
 
 std::vector<KerasTensor> LowerPythonFunction(const LayerScope& scope, const ConfigValue& function,
@@ -111,10 +125,13 @@ std::vector<KerasTensor> LowerLambda(const LayerScope& scope, const CallInputs& 
   const ConfigValue& mask = scope.config()["mask"];
   if (outputs.empty() || mask.is_null()) return outputs;
   // mask(inputs, mask) gives the mask of the output.
-  scope.Fail(
-      Code::kUnsupportedArgument,
-      fmt::format("layer {} (Lambda): a function for its mask is not supported", scope.path()));
-  return {};
+  CallInputs mask_inputs;
+  mask_inputs.args = inputs.args;
+  if (!inputs.args.empty()) mask_inputs.args.push_back(MaskArgument(inputs.args[0]));
+  const std::vector<KerasTensor> masks = LowerPythonFunction(scope, mask, mask_inputs);
+  if (masks.empty()) return {};
+  for (size_t i = 0; i < outputs.size() && i < masks.size(); ++i) outputs[i].mask = masks[i].value;
+  return outputs;
 }
 
 // A cell only runs inside an RNN, which reads it itself.

@@ -9,7 +9,7 @@
 #include <cstdlib>
 
 #include "model/bytecode/stored_function.h"
-#include "model/lambda_samples.h"
+#include "tests/unit/model/lambda_samples.h"
 
 int main(int argc, char** argv) {
   using Clock = std::chrono::steady_clock;

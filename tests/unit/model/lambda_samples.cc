@@ -1,4 +1,4 @@
-#include "model/lambda_samples.h"
+#include "tests/unit/model/lambda_samples.h"
 
 #include <fstream>
 #include <sstream>

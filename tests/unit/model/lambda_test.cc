@@ -6,7 +6,7 @@
 
 #include "model/bytecode/decompile.h"
 #include "model/bytecode/stored_function.h"
-#include "model/lambda_samples.h"
+#include "tests/unit/model/lambda_samples.h"
 
 namespace h5serve::model {
 namespace {
@@ -46,8 +46,8 @@ bool SaysOneOf(const std::string& text, const std::string& alternatives) {
 
 TEST(LambdaTest, SamplesCoverTheVersions) {
   ASSERT_THAT(Samples(), Not(IsEmpty()));
-  for (std::string_view python : {"2.7", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11",
-                                  "3.12", "3.13"}) {
+  for (std::string_view python :
+       {"2.7", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"}) {
     const auto count = std::count_if(Samples().begin(), Samples().end(),
                                      [&](const LambdaSample& s) { return s.python == python; });
     EXPECT_GE(count, 10) << python;
@@ -130,11 +130,11 @@ TEST(LambdaTest, TranslatesLibraryFunctionsByName) {
   sample.inputs = {{compute::kUnknown, 4}};
   sample.whole = {false};
 
-  const LambdaOutcome outcome = LowerLambdaSample(
-      sample, ConfigValue::Dict{{"module", "keras.src.ops.numpy"},
-                                {"class_name", "function"},
-                                {"config", "square"},
-                                {"registered_name", "square"}});
+  const LambdaOutcome outcome =
+      LowerLambdaSample(sample, ConfigValue::Dict{{"module", "keras.src.ops.numpy"},
+                                                  {"class_name", "function"},
+                                                  {"config", "square"},
+                                                  {"registered_name", "square"}});
 
   EXPECT_EQ(outcome.Errors(), "");
   EXPECT_THAT(outcome.outputs, SizeIs(1));
