@@ -12,6 +12,7 @@ namespace h5serve::model {
 namespace {
 
 constexpr size_t kMaxLines = 40;
+constexpr int kMaxInstructions = 20000;  // inner functions' too
 constexpr int kMaxDepth = 4;
 constexpr size_t kMaxStack = 256;
 // Stands for what a comprehension runs through until it is known.
@@ -48,14 +49,15 @@ std::string_view SignOf(std::string_view name) {
 
 class Decompiler {
  public:
-  Decompiler(const PythonCode& code, PythonVersion version, int depth)
-      : code_(code), version_(version), depth_(depth), text_(code, version) {}
+  Decompiler(const PythonCode& code, PythonVersion version, int depth, int* budget)
+      : code_(code), version_(version), depth_(depth), budget_(*budget), text_(code, version) {}
 
   DecompiledFunction Run() {
     absl::StatusOr<std::vector<Instruction>> read = ReadInstructions(code_, version_);
     if (!read.ok()) return {};
     instructions_ = *std::move(read);
     for (at_ = 0; at_ < static_cast<int>(instructions_.size()); ++at_) {
+      if (--budget_ < 0) return {};
       text_.Arrive(at_);
       if (!Step(instructions_[static_cast<size_t>(at_)])) return {};
       if (text_.stack().size() > kMaxStack || text_.lines().size() > kMaxLines) return {};
@@ -397,9 +399,9 @@ class Decompiler {
     } else {
       text_.PopTexts(i.argument & 0xFF);
     }
-    if (inner_ == nullptr || depth_ >= kMaxDepth) return false;
+    if (inner_ == nullptr || depth_ >= kMaxDepth || budget_ <= 0) return false;
     const std::shared_ptr<const PythonCode> code = std::exchange(inner_, nullptr);
-    Decompiler inner(*code, version_, depth_ + 1);
+    Decompiler inner(*code, version_, depth_ + 1, &budget_);
     const DecompiledFunction text = inner.Run();
     std::string whole = fmt::format("<function {}>", Printable(code->name, 60));
     if (code->name == "<listcomp>" && !inner.comprehension().empty()) {
@@ -477,6 +479,7 @@ class Decompiler {
   const PythonCode& code_;
   PythonVersion version_;
   int depth_;
+  int& budget_;
   std::vector<Instruction> instructions_;
   int at_ = 0;
   std::shared_ptr<const PythonCode> inner_;
@@ -492,7 +495,8 @@ class Decompiler {
 }  // namespace
 
 DecompiledFunction Decompile(const PythonCode& code, PythonVersion version) {
-  return Decompiler(code, version, 0).Run();
+  int budget = kMaxInstructions;
+  return Decompiler(code, version, 0, &budget).Run();
 }
 
 }  // namespace h5serve::model

@@ -57,6 +57,7 @@ PythonArguments Frame::ToKeywords(const PythonValue& dict) {
     run_.Fail("** of what is no dict");
     return kwargs;
   }
+  if (!run_.Work(dict.items->size())) return kwargs;
   for (size_t k = 0; k + 1 < dict.items->size(); k += 2) {
     if (!(*dict.items)[k].is_text()) {
       run_.Fail("** of a dict with other keys than text");

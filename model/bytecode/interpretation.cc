@@ -16,7 +16,8 @@ constexpr int kMaxCallDepth = 32;
 constexpr int kMaxNesting = 12;
 constexpr size_t kMaxWork = size_t{1} << 22;
 constexpr size_t kMaxValues = 20000;
-constexpr int64_t kMaxConstantElements = int64_t{1} << 24;
+constexpr int64_t kMaxConstantElements = int64_t{1} << 23;
+constexpr size_t kMaxText = size_t{1} << 14;
 constexpr size_t kMaxArgumentItems = size_t{1} << 16;
 
 FunctionArgument ToArgumentAt(Interpretation& run, const PythonValue& value, int depth,
@@ -126,6 +127,7 @@ PythonValue FromObjectAt(Interpretation& run, const PythonObject& object, int de
       return PythonValue::Constant(object.number);
     case ObjectKind::kText:
     case ObjectKind::kBytes:
+      if (object.text.size() > kMaxText) return run.Fail("a text is too long");
       return PythonValue::Constant(object.text);
     case ObjectKind::kTuple:
       return items(Kind::kTuple);

@@ -297,6 +297,7 @@ class Reader {
         object != nullptr && (object->kind == Object::Kind::kBytes ||
                               (layout_ == CodeLayout::k27 && object->kind == Object::Kind::kText));
     if (!fits) Fail("bytes expected");
+    if (fits) weight_ += object->weight;
     return fits ? object->text : std::string();
   }
 

@@ -21,7 +21,9 @@ using compute::Value;
 constexpr int64_t kRows = 3;
 // Open dimensions are tried with these sizes until one fits.
 constexpr int64_t kOpenSizes[] = {6, 8, 16, 32, 1};
-constexpr int64_t kMaxElements = int64_t{1} << 24;
+constexpr int64_t kMaxElements = int64_t{1} << 26;
+constexpr size_t kFewNodes = 64;
+constexpr size_t kMaxNodes = 2000;
 // Rows of different sizes: a maximum over all is then not the maximum of each.
 constexpr float kScales[kRows] = {1.0f, 8.0f, 0.25f};
 
@@ -127,7 +129,9 @@ bool MixesRows(const std::vector<TrialInput>& inputs, const BuildPart& build) {
   const std::vector<Value> outputs = build(graph, values);
   if (outputs.empty() || !graph.status().ok()) return true;
   compute::Program::Options options;
-  options.max_arena_bytes = int64_t{1} << 30;
+  // A trial must end soon, however many ops there are.
+  options.max_arena_bytes = int64_t{1} << (graph.nodes().size() <= kFewNodes ? 29 : 26);
+  if (graph.nodes().size() > kMaxNodes) return true;
   const auto program = compute::Program::Compile(std::move(graph), outputs, options);
   if (!program.ok()) return true;
   for (const int64_t open : kOpenSizes) {

@@ -6,6 +6,7 @@
 #include "model/bytecode/lower_function.h"
 #include "model/bytecode/symbols.h"
 #include "model/layers/layer_functions.h"
+#include "model/text_encoding.h"
 
 namespace h5serve::model {
 namespace {
@@ -36,7 +37,7 @@ void Refuse(const LayerScope& scope, const StoredFunction& stored, const Lowered
       FunctionSkeleton(stored, lowered.version, scope.layer().name, TakesList(inputs));
   scope.Fail(Code::kLambdaBytecode,
              fmt::format("layer {} ({}) holds code that cannot be translated, because {}: {}",
-                         scope.path(), scope.layer().written_class, lowered.error,
+                         scope.path(), scope.layer().written_class, Printable(lowered.error, 400),
                          DescribeFunction(stored, lowered.version)),
              {fmt::format("define it in the model's settings: {}", skeleton),
               "replace the layer by Keras layers and save the model again"});
