@@ -14,7 +14,6 @@ namespace {
 constexpr size_t kMaxLines = 40;
 constexpr int kMaxInstructions = 20000;  // inner functions' too
 constexpr int kMaxDepth = 4;
-constexpr size_t kMaxStack = 256;
 // Stands for what a comprehension runs through until it is known.
 constexpr char kSource = '\x01';
 
@@ -25,20 +24,21 @@ constexpr std::array<std::string_view, 11> kComparisons = {
 
 // "ADD" of BINARY_ADD and INPLACE_ADD.
 std::string_view SignOf(std::string_view name) {
-  constexpr std::pair<std::string_view, std::string_view> kSigns[] = {{"ADD", "+"},
-                                                                      {"AND", "&"},
-                                                                      {"FLOOR_DIVIDE", "//"},
-                                                                      {"LSHIFT", "<<"},
-                                                                      {"MATRIX_MULTIPLY", "@"},
-                                                                      {"MULTIPLY", "*"},
-                                                                      {"MODULO", "%"},
-                                                                      {"OR", "|"},
-                                                                      {"POWER", "**"},
-                                                                      {"RSHIFT", ">>"},
-                                                                      {"SUBTRACT", "-"},
-                                                                      {"TRUE_DIVIDE", "/"},
-                                                                      {"XOR", "^"},
-                                                                      {"DIVIDE", "/"}};
+  using Row = std::pair<std::string_view, std::string_view>;
+  constexpr Row kSigns[] = {{"ADD", "+"},
+                            {"AND", "&"},
+                            {"FLOOR_DIVIDE", "//"},
+                            {"LSHIFT", "<<"},
+                            {"MATRIX_MULTIPLY", "@"},
+                            {"MULTIPLY", "*"},
+                            {"MODULO", "%"},
+                            {"OR", "|"},
+                            {"POWER", "**"},
+                            {"RSHIFT", ">>"},
+                            {"SUBTRACT", "-"},
+                            {"TRUE_DIVIDE", "/"},
+                            {"XOR", "^"},
+                            {"DIVIDE", "/"}};
   const size_t at = name.find('_');
   if (name.substr(0, at) != "BINARY" && name.substr(0, at) != "INPLACE") return "";
   for (const auto& [written, sign] : kSigns) {
@@ -60,9 +60,10 @@ class Decompiler {
       if (--budget_ < 0) return {};
       text_.Arrive(at_);
       if (!Step(instructions_[static_cast<size_t>(at_)])) return {};
-      if (text_.stack().size() > kMaxStack || text_.lines().size() > kMaxLines) return {};
+      if (text_.lines().size() > kMaxLines) return {};
     }
-    return {std::move(text_.lines()), simple_ && !text_.lines().empty()};
+    const bool simple = simple_ && !text_.lines().empty();
+    return {std::move(text_.lines()), simple};
   }
 
   // What a comprehension makes of its source, when the code is one.
@@ -338,6 +339,7 @@ class Decompiler {
         text_.Push(CallText(Bracketed(text_.Pop()), args));
         return true;
       }
+      case Opcode::CALL_KW:
       case Opcode::CALL_FUNCTION_KW: {
         if (version_ < PythonVersion::k36) return false;
         text_.Pop();  // the names, which the constant before has
@@ -347,16 +349,6 @@ class Decompiler {
           if (load.opcode == Opcode::LOAD_CONST) {
             NameLast(*code_.constants[static_cast<size_t>(load.argument)], &args);
           }
-        }
-        text_.Push(CallText(Bracketed(text_.Pop()), args));
-        return true;
-      }
-      case Opcode::CALL_KW: {
-        text_.Pop();
-        std::vector<std::string> args = text_.PopTexts(i.argument);
-        const Instruction& load = instructions_[static_cast<size_t>(std::max(at_ - 1, 0))];
-        if (load.opcode == Opcode::LOAD_CONST) {
-          NameLast(*code_.constants[static_cast<size_t>(load.argument)], &args);
         }
         text_.Push(CallText(Bracketed(text_.Pop()), args));
         return true;

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMaxText = 400;
 constexpr int kMaxNesting = 4;
 constexpr size_t kMaxBlocks = 32;
+constexpr size_t kMaxStack = 256;
 
 std::string TextOf(const PythonObject& object, int depth) {
   using Kind = PythonObject::Kind;
@@ -80,6 +81,11 @@ TextPart Shortened(std::string text, bool whole) {
 }
 
 std::string ConstantText(const PythonObject& object) { return TextOf(object, 0); }
+
+// What does not fit is not shown.
+void DecompiledText::Push(TextPart part) {
+  if (stack_.size() < kMaxStack) stack_.push_back(std::move(part));
+}
 
 TextPart DecompiledText::Pop() {
   if (stack_.empty()) return {"?"};

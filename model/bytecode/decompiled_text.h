@@ -28,7 +28,7 @@ class DecompiledText {
  public:
   DecompiledText(const PythonCode& code, PythonVersion version) : code_(code), version_(version) {}
 
-  void Push(TextPart part) { stack_.push_back(std::move(part)); }
+  void Push(TextPart part);
   TextPart Pop();
   std::vector<std::string> PopTexts(int count);
   std::vector<TextPart>& stack() { return stack_; }

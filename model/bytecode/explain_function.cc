@@ -19,14 +19,20 @@ ConfigValue Entry(const std::string& name, ConfigValue::Dict definition) {
        ConfigValue(ConfigValue::Dict{{name, ConfigValue(std::move(definition))}})}});
 }
 
+// Neighbours may share all that a function uses.
+std::string VersionText(const StoredFunction& function, PythonVersion version) {
+  if (function.versions.size() < 2) return std::string(Name(version));
+  return fmt::format("{} or {}", Name(function.versions.back()), Name(function.versions.front()));
+}
+
 }  // namespace
 
 std::string DescribeFunction(const StoredFunction& function, PythonVersion version) {
   const PythonCode& code = *function.code;
   const DecompiledFunction text = Decompile(code, version);
   std::string described =
-      fmt::format("Python {} code of {} ({}, line {})", Name(version), Printable(code.name, 60),
-                  Printable(code.file_name, 80), code.first_line);
+      fmt::format("Python {} code of {} ({}, line {})", VersionText(function, version),
+                  Printable(code.name, 60), Printable(code.file_name, 80), code.first_line);
   if (!text.lines.empty()) {
     described += ": " + Printable(fmt::format("{}", fmt::join(text.lines, "; ")), kMaxShown);
   }

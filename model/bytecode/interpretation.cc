@@ -290,6 +290,11 @@ PythonValue FromObject(Interpretation& run, const PythonObject& object) {
 
 PythonValue CallTable(Interpretation& run, FunctionNamespace name_space, std::string_view symbol,
                       const PythonItems& args, const PythonArguments& kwargs) {
+  // Whether its arguments can be had does not matter when the function cannot.
+  if (!HasFunction(name_space, symbol)) {
+    const auto missing = CallFunction(run.functions(), name_space, symbol, {}, {});
+    return run.Fail(std::string(missing.status().message()));
+  }
   std::vector<FunctionArgument> positional;
   for (const PythonValue& arg : args) positional.push_back(ToArgument(run, arg));
   KeywordArguments keywords;

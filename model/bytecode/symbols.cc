@@ -340,6 +340,11 @@ PythonValue CallOperatorModule(Interpretation& run, std::string_view name,
   return run.Fail(fmt::format("unsupported function: operator.{}", name));
 }
 
+// ValueError and its like: all that can be done with them is to raise them.
+bool IsException(std::string_view name) {
+  return EndsWith(name, "Error") || EndsWith(name, "Exception");
+}
+
 // A choice that is known: both are called as functions.
 PythonValue CallCond(Interpretation& run, const PythonItems& args, const PythonArguments& kwargs) {
   PythonItems all = args;
@@ -376,7 +381,7 @@ bool IsKnownGlobal(std::string_view name) {
   return std::find(kLiterals.begin(), kLiterals.end(), name) != kLiterals.end() ||
          std::any_of(std::begin(kGlobals), std::end(kGlobals),
                      [&](const auto& row) { return row.first == name; }) ||
-         IsBuiltin(name);
+         IsBuiltin(name) || IsException(name);
 }
 
 // Some functions live in modules below those that people import.
@@ -401,7 +406,8 @@ PythonValue FindGlobal(Interpretation& run, std::string_view name) {
   for (const auto& [written, path] : kGlobals) {
     if (name == written) return PythonValue::Symbol(std::string(path));
   }
-  if (IsBuiltin(name)) return PythonValue::Symbol("builtins." + std::string(name));
+  if (IsBuiltin(name) || IsException(name))
+    return PythonValue::Symbol("builtins." + std::string(name));
   return {};
 }
 
@@ -425,6 +431,7 @@ PythonValue SymbolMember(Interpretation& run, const PythonValue& symbol, std::st
 
 PythonValue CallSymbol(Interpretation& run, const std::string& path, PythonItems args,
                        PythonArguments kwargs) {
+  if (IsException(path)) return run.Fail("it raises an exception");
   if (StartsWith(path, "builtins.")) {
     return CallBuiltin(run, path.substr(9), std::move(args), std::move(kwargs));
   }

@@ -90,7 +90,7 @@ def f(x):
 ''', [V], 'imports os'),
     ('opened', 'lambda x: open("/etc/passwd").read()', [V], 'open, which'),
     ('mapfn', 'lambda x: tf.map_fn(lambda r: r * 2, x)', [V], 'unsupported function'),
-    ('badshape', 'lambda x: K.reshape(x, (-1, 7))', [V], 'reshape'),
+    ('badaxis', 'lambda x: K.sum(x, axis=5)', [V], 'sum'),
     ('wrongunpack', '''
 def f(x):
     a, b, c = x
