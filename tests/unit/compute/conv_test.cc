@@ -155,10 +155,10 @@ TEST(ConvTest, JoinsTiles) {
     std::vector<int64_t> out, before;
     for (int i = 0; i < c.spatial; ++i) {
       out.push_back((c.x[1 + i] + s.stride - 1) / s.stride);
-      before.push_back(std::max<int64_t>((out[i] - 1) * s.stride +
-                                             (c.kernel[i] - 1) * s.dilation + 1 - c.x[1 + i],
-                                         0) /
-                       2);
+      before.push_back(
+          std::max<int64_t>(
+              (out[i] - 1) * s.stride + (c.kernel[i] - 1) * s.dilation + 1 - c.x[1 + i], 0) /
+          2);
     }
     c.window = {ToTriple(out, 1), ToTriple(c.attributes.strides, 1),
                 ToTriple(c.attributes.dilations, 1), ToTriple(before, 0)};
@@ -188,10 +188,9 @@ TEST(ConvTest, MatchesTheDefinitionFor3x3) {
     c.kernel = Shape{3, 3, c.x.back(), filters};
     const auto& pads = c.attributes.pads;
     c.window = {Triple{1, 1, 1}, Triple{1, 1, 1}, Triple{1, 1, 1}, Triple{0, 1, 1}};
-    c.window.out = c.attributes.same
-                       ? Triple{1, height, width}
-                       : Triple{1, height + pads[0].first + pads[0].second - 2,
-                                width + pads[1].first + pads[1].second - 2};
+    c.window.out = c.attributes.same ? Triple{1, height, width}
+                                     : Triple{1, height + pads[0].first + pads[0].second - 2,
+                                              width + pads[1].first + pads[1].second - 2};
     if (!c.attributes.same) c.window.before = Triple{0, pads[0].first, pads[1].first};
     SCOPED_TRACE(Describe(c));
     const std::vector<Tensor> tensors = {RandomTensor(random, c.x), RandomTensor(random, c.kernel),
@@ -291,7 +290,8 @@ TEST(DepthwiseConvTest, AppliesActivations) {
   for (const Function& function :
        {Function{ops::UnaryKind::kRelu, 0, 0, [](double x) { return std::max(x, 0.0); }},
         Function{ops::UnaryKind::kClip, 0, 6, [](double x) { return std::clamp(x, 0.0, 6.0); }},
-        Function{ops::UnaryKind::kSigmoid, 0, 0, [](double x) { return 1 / (1 + std::exp(-x)); }}}) {
+        Function{ops::UnaryKind::kSigmoid, 0, 0,
+                 [](double x) { return 1 / (1 + std::exp(-x)); }}}) {
     ConvCase c;
     c.x = Shape{2, 7, 9, 19};
     c.kernel = Shape{3, 3, 1, 19};
@@ -319,9 +319,8 @@ TEST(DepthwiseConvTest, AppliesActivations) {
 absl::Status InferStatus(const Shape& x, const Shape& kernel, const ops::ConvAttributes& attributes,
                          Shape* y = nullptr) {
   Graph graph;
-  const Value value =
-      ops::Conv(graph, graph.Input(DType::kFloat32, x), graph.Input(DType::kFloat32, kernel),
-                Value(), attributes);
+  const Value value = ops::Conv(graph, graph.Input(DType::kFloat32, x),
+                                graph.Input(DType::kFloat32, kernel), Value(), attributes);
   if (y != nullptr) *y = graph.shape(value);
   return graph.status();
 }
@@ -341,9 +340,9 @@ TEST(ConvTest, RefusesWindowLargerThanInput) {
 TEST(ConvTest, RefusesWhatDoesNotFit) {
   const Shape x{1, 9, 9, 4};
   ops::ConvAttributes attributes;
-  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 3, 8}, attributes).ok());   // channels
-  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 4, 0}, attributes).ok());   // empty kernel
-  EXPECT_FALSE(InferStatus(x, Shape{3, 4, 8}, attributes).ok());      // rank
+  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 3, 8}, attributes).ok());  // channels
+  EXPECT_FALSE(InferStatus(x, Shape{3, 3, 4, 0}, attributes).ok());  // empty kernel
+  EXPECT_FALSE(InferStatus(x, Shape{3, 4, 8}, attributes).ok());     // rank
   EXPECT_FALSE(InferStatus(Shape{1, 4}, Shape{4, 8}, attributes).ok());
   attributes.groups = 2;
   EXPECT_FALSE(InferStatus(x, Shape{3, 3, 2, 7}, attributes).ok());  // outputs per group
