@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "model/custom/custom_objects.h"
+#include "model/custom/skeleton.h"
 #include "model/dialect/check_layers.h"
 #include "model/dialect/translate.h"
 #include "model/dialect/weights.h"
@@ -75,6 +76,29 @@ void Lower(const ModelWeights& weights, const CustomObjects& custom,
   }
 }
 
+// Adds to the diagnosis of a model's unknown class which weights the file holds
+// and what a definition looks like.
+void DescribeModelClass(const ModelImage& image, DiagnosisList* diagnoses) {
+  for (Diagnosis& diagnosis : diagnoses->items()) {
+    if (diagnosis.code != Code::kCustomModelClass) continue;
+    std::string weights;
+    for (const auto& [path, tensor] : image.datasets) {
+      if (path.starts_with("optimizer")) continue;
+      if (weights.size() > 400) {
+        weights += ", …";
+        break;
+      }
+      weights +=
+          fmt::format("{}{} {}", weights.empty() ? "" : ", ", path, tensor.shape().ToString());
+    }
+    diagnosis.message += weights.empty() ? "; no weights" : "; weights " + weights;
+    diagnosis.remedies.insert(
+        diagnosis.remedies.begin(),
+        "give its graph, as to_json() of a functional model of the same layers writes it: " +
+            GraphSkeleton(diagnosis.where.class_name));
+  }
+}
+
 }  // namespace
 
 int CountLayers(const KerasModel& model) {
@@ -98,7 +122,10 @@ UnderstoodModel UnderstandModel(const ModelImage& image, const config::ModelOpti
   CheckWriter(result.writer, options.compatibility, diagnoses);
   const CustomObjects custom(options);
   result.model = TranslateModel(*config, result.writer, &custom, diagnoses);
-  if (!result.model) return result;
+  if (!result.model) {
+    DescribeModelClass(image, diagnoses);
+    return result;
+  }
   result.layers = CountLayers(*result.model);
   const ModelWeights weights = BindWeights(result.model.get(), image, result.writer, diagnoses);
   for (const auto& [layer, roles] : weights) result.parameters += CountParameters(roles);

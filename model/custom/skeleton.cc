@@ -58,6 +58,16 @@ std::string DescribeWeights(const Layer& layer, const LayerWeights* weights) {
   return text;
 }
 
+std::string GraphSkeleton(const std::string& class_name) {
+  ConfigValue::Dict graph, definition, objects, root;
+  graph.emplace("class_name", "Functional");
+  graph.emplace("config", "…");
+  definition.emplace("graph", std::move(graph));
+  objects.emplace(class_name, std::move(definition));
+  root.emplace("custom_objects", std::move(objects));
+  return ConfigValue(std::move(root)).ToJson();
+}
+
 std::string DefinitionSkeleton(const Layer& layer, const LayerWeights* weights) {
   const bool plain = weights == nullptr || weights->empty();
   ConfigValue::Dict definition;
@@ -68,8 +78,9 @@ std::string DefinitionSkeleton(const Layer& layer, const LayerWeights* weights) 
     ConfigValue::List list;
     std::set<std::string> used;
     for (const std::string& stored : StoredNames(layer, weights)) {
-      std::string name = Identifier(stored);
-      for (int i = 1; !used.insert(name).second; ++i) name = fmt::format("{}_{}", name, i);
+      const std::string word = Identifier(stored);
+      std::string name = word;
+      for (int i = 1; !used.insert(name).second; ++i) name = fmt::format("{}_{}", word, i);
       list.emplace_back(name);
       if (list.size() == 64) break;
     }
