@@ -1,4 +1,4 @@
-// Layers over images, and capsules.
+// Layers over images, capsules, and layers that round their weights.
 
 #include <array>
 
@@ -63,6 +63,42 @@ constexpr auto kRows = std::to_array<CatalogueRow>({
          "y = transpose(reshape(x, [-1, s[1], s[2], r[0], r[1], c]), [0, 1, 3, 2, 4, 5])",
          "reshape(y, [-1, s[1] * r[0], s[2] * r[1], c])"],
        "parameters": {"size": [2, 2], "data_format": null}})json"},
+    {"QActivation", "QActivation qkeras>QActivation", kOnDemand, "",
+     "QKeras, quantizers.py: quantized_relu and quantized_bits round to multiples of a step",
+     R"json({"expression": [
+         "t = quantizer(activation)",
+         "clip(round(x * t[0]), t[1], t[2]) / t[0]"],
+       "parameters": {"activation": null}, "mask": "pass"})json"},
+    {"QConv2D", "QConv2D qkeras>QConv2D", kOnDemand, "",
+     "QKeras, qconvolutional.py: a convolution with rounded weights",
+     R"json({"expression": [
+         "refuse('channels_first or groups') if data_format == 'channels_first' or groups != 1 else 0",
+         "q = quantizer(kernel_quantizer)",
+         "w = kernel if q is None else clip(round(kernel * q[0]), q[1], q[2]) / q[0]",
+         "p = quantizer(bias_quantizer)",
+         "b = 0.0 if not use_bias else bias if p is None else clip(round(bias * p[0]), p[1], p[2]) / p[0]",
+         "y = conv(x, w, strides=strides, padding=padding, dilation_rate=dilation_rate) + b",
+         "t = quantizer(activation) if is_quantizer(activation) else None",
+         "activation(y) if t is None else clip(round(y * t[0]), t[1], t[2]) / t[0]"],
+       "parameters": {"filters": null, "kernel_size": null, "strides": [1, 1], "padding": "valid",
+         "data_format": null, "dilation_rate": [1, 1], "groups": 1, "activation": null,
+         "use_bias": true, "kernel_quantizer": null, "bias_quantizer": null},
+       "ignore": ["kernel_range", "bias_range", "mask"],
+       "weights": ["kernel", "bias if use_bias"]})json"},
+    {"QDense", "QDense qkeras>QDense", kOnDemand, "",
+     "QKeras, qlayers.py: a dense layer with rounded weights",
+     R"json({"expression": [
+         "q = quantizer(kernel_quantizer)",
+         "w = kernel if q is None else clip(round(kernel * q[0]), q[1], q[2]) / q[0]",
+         "p = quantizer(bias_quantizer)",
+         "b = 0.0 if not use_bias else bias if p is None else clip(round(bias * p[0]), p[1], p[2]) / p[0]",
+         "y = K.dot(x, w) + b",
+         "t = quantizer(activation) if is_quantizer(activation) else None",
+         "activation(y) if t is None else clip(round(y * t[0]), t[1], t[2]) / t[0]"],
+       "parameters": {"units": null, "activation": null, "use_bias": true,
+         "kernel_quantizer": null, "bias_quantizer": null},
+       "ignore": ["kernel_range", "bias_range"],
+       "weights": ["kernel", "bias if use_bias"]})json"},
     {"ReflectionPadding2D", "ReflectionPadding2D", kAlways, "'padding' in config",
      "tf.pad(…, 'REFLECT') on rows and columns, as in style transfer and CycleGAN",
      R"json({"expression": [

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "model/custom/quantizer.h"
+
 namespace h5serve::model {
 namespace {
 
@@ -89,6 +91,14 @@ absl::StatusOr<std::optional<FunctionArgument>> CallPythonFunction(const compute
     absl::StatusOr<FunctionArgument> number = Convert(graph, name, args[0]);
     if (!number.ok()) return number.status();
     return some(*std::move(number));
+  }
+  if (name == "is_quantizer" && args.size() == 1 && args[0].is_constant()) {
+    return some(Constant(IsQuantizer(args[0].constant)));
+  }
+  if (name == "quantizer" && args.size() == 1 && args[0].is_constant()) {
+    absl::StatusOr<ConfigValue> steps = QuantizerSteps(args[0].constant);
+    if (!steps.ok()) return steps.status();
+    return some(Constant(*std::move(steps)));
   }
   if (name == "refuse" && args.size() == 1 && args[0].is_constant()) {
     return (absl::UnimplementedError(args[0].constant.is_string() ? args[0].constant.as_string()

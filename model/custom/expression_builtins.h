@@ -13,8 +13,9 @@ namespace h5serve::model {
 // What a list or tuple holds; nullopt for other values.
 std::optional<std::vector<FunctionArgument>> ListItems(const FunctionArgument& value);
 
-// Calls len, range, int, float, bool, round, list, tuple, reversed or refuse, where
-// they differ from keras.ops' function of the same name; nullopt for other names.
+// Calls len, range, int, float, bool, round, list, tuple, reversed, refuse,
+// quantizer or is_quantizer, where they differ from keras.ops' function of the
+// same name; nullopt for other names.
 absl::StatusOr<std::optional<FunctionArgument>> CallPythonFunction(
     const compute::Graph& graph, std::string_view name, const std::vector<FunctionArgument>& args,
     const KeywordArguments& kwargs);

@@ -461,6 +461,31 @@ class CatalogueTest(ModelCase):
         self.expect([capsules, layer('Mask', {}, name='out', inputs=['custom_1'])], x, masked,
                     {'Mask': {'catalogue': 'Mask (capsules)'}})
 
+    def test_rounding_layers_of_qkeras_on_demand(self):
+        x, kernel, bias = values(3, 4), values(4, 5), values(5)
+        image, filters = values(2, 5, 5, 2), values(3, 3, 2, 4)
+        named = {name: {'catalogue': name} for name in ('QDense', 'QActivation', 'QConv2D')}
+        bits = {'class_name': 'quantized_bits', 'config': {
+            'bits': 4, 'integer': 1, 'symmetric': 1, 'keep_negative': True, 'alpha': 1.0}}
+
+        def rounded(w):  # 3 bits beside the sign, one before the point
+            return 2 * np.clip(np.rint(w * 8 / 2), -7, 7) / 8
+        config = {'units': 5, 'activation': 'quantized_relu(6)', 'use_bias': True,
+                  'kernel_quantizer': bits, 'bias_quantizer': 'quantized_bits(4,1,1,alpha=1)'}
+        y = x @ rounded(kernel) + rounded(bias)
+        self.expect([layer('QDense', config, [('custom_1/kernel', kernel), ('custom_1/bias', bias)])],
+                    x, np.clip(np.rint(y * 64), 0, 63) / 64, named)
+        self.expect([layer('QActivation', {'activation': 'quantized_relu(3,1)'})], x,
+                    2 * np.clip(np.rint(x * 8 / 2), 0, 7) / 8, named)
+        config = {'filters': 4, 'kernel_size': [3, 3], 'strides': [1, 1], 'padding': 'valid',
+                  'activation': 'linear', 'use_bias': False, 'kernel_quantizer': bits,
+                  'bias_quantizer': None}
+        windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), (1, 2))
+        self.expect([layer('QConv2D', config, [('custom_1/kernel', filters)])], image,
+                    np.einsum('nhwcij,ijcf->nhwf', windows, rounded(filters)), named)
+        self.refused([layer('QActivation', {'activation': 'quantized_tanh(4)'})], [(4,)], named,
+                     'UNSUPPORTED_ARGUMENT')
+
     def test_weighted_sums(self):
         a, b = values(2, 3), values(2, 3)
         two = ['input_1', 'input_2']
