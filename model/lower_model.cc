@@ -19,15 +19,6 @@ using compute::Value;
 constexpr int64_t kMaxCalls = 200000;
 constexpr int kMaxDepth = 64;
 
-// The 16-bit type that a layer's policy computes in: Keras casts the weights to
-// it and its results are of it.
-std::optional<compute::DType> HalfPrecision(const Layer& layer) {
-  const std::string_view policy = layer.config.StringOr("dtype");
-  if (policy == "mixed_float16" || policy == "float16") return compute::DType::kFloat16;
-  if (policy == "mixed_bfloat16" || policy == "bfloat16") return compute::DType::kBFloat16;
-  return std::nullopt;
-}
-
 // The tensors of a call of a nested model, in the order of its inputs: those of a
 // dict by their keys, all others by their places.
 std::vector<KerasTensor> NestedInputs(const KerasModel& nested, const CallInputs& inputs) {
@@ -226,6 +217,13 @@ std::vector<KerasTensor> Lowering::LowerModel(const KerasModel& model,
   return outputs;
 }
 
+std::optional<compute::DType> HalfPrecision(const Layer& layer) {
+  const std::string_view policy = layer.config.StringOr("dtype");
+  if (policy == "mixed_float16" || policy == "float16") return compute::DType::kFloat16;
+  if (policy == "mixed_bfloat16" || policy == "bfloat16") return compute::DType::kBFloat16;
+  return std::nullopt;
+}
+
 std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInputs& inputs,
                                              const std::string& path) {
   const LayerScope scope(this, &layer, path);
@@ -245,7 +243,8 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
   graph_.ClearStatus();
   const int errors_before = errors_;
   std::vector<KerasTensor> outputs = lower(scope, inputs);
-  if (const std::optional<compute::DType> half = HalfPrecision(layer)) {
+  const std::optional<compute::DType> half = HalfPrecision(layer);
+  if (half) {
     for (KerasTensor& output : outputs) {
       if (graph_.dtype(output.value) != compute::DType::kFloat32) continue;
       output.value = compute::ops::RoundThrough(graph_, output.value, *half);

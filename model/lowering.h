@@ -50,6 +50,10 @@ using LayerWeights = std::map<std::string, compute::Tensor, std::less<>>;
 // Weights of all layers of a model, nested and inner ones too.
 using ModelWeights = std::map<const Layer*, LayerWeights>;
 
+// The 16-bit type that a layer's policy computes in, if any. The weights and
+// outputs of all such layers are rounded to it.
+std::optional<compute::DType> HalfPrecision(const Layer& layer);
+
 class Lowering;
 
 // What a layer sees while it is lowered: its config, weights, and the graph to

@@ -12,6 +12,10 @@ namespace h5serve::compute::ops {
 // `bias` may be invalid (absent). A constant kernel is packed once.
 Value Dense(Graph& graph, Value x, Value kernel, Value bias);
 
+// x (…, in) · kernel (in, out) as NumPy multiplies arrays of `half` (kFloat16 or
+// kBFloat16); both must hold values of that type already.
+Value HalfProduct(Graph& graph, Value x, Value kernel, DType half);
+
 // NumPy's matmul, with optional transposition of the last two axes.
 Value MatMul(Graph& graph, Value a, Value b, bool transpose_a = false, bool transpose_b = false);
 

@@ -76,7 +76,14 @@ std::vector<KerasTensor> LowerDense(const LayerScope& scope, const CallInputs& i
   const Value bias = scope.Bool("use_bias", true) ? scope.Weight("bias", {units}) : Value{};
   if (scope.failed()) return {};
   if (HasLora(scope.layer())) kernel = WithLora(scope, kernel, "lora_kernel_a", "lora_kernel_b");
-  const Value y = ops::Dense(graph, x->value, kernel, bias);
+  Value y;
+  const std::optional<compute::DType> half = HalfPrecision(scope.layer());
+  if (half && scope.writer().dialect == Writer::Dialect::kKeras3) {
+    y = ops::HalfProduct(graph, ops::RoundThrough(graph, x->value, *half), kernel, *half);
+    if (bias.valid()) y = ops::RoundThrough(graph, ops::Add(graph, y, bias), *half);
+  } else {
+    y = ops::Dense(graph, x->value, kernel, bias);
+  }
   return One(ApplyActivation(scope, "activation", y), x->mask);
 }
 
