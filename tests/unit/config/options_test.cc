@@ -197,5 +197,31 @@ TEST(CpuQuotaTest, ReadsBothKindsOfControlGroups) {
   EXPECT_EQ(MemoryLimitBytes("/nonexistent"), std::nullopt);
 }
 
+TEST(LoadOptionsTest, ReadsCustomObjectsFromAFileOfTheCommandLine) {
+  const TempFolder folder;
+  const std::string plain = folder.Write("plain.json", R"({"A": {"expression": "x"}})");
+  const std::string pasted =
+      folder.Write("pasted.json", R"({"custom_objects": {"B": {"expression": "2 * x"}}})");
+
+  const auto options =
+      LoadOptions({"", {}, {{"custom_objects", plain}, {"custom_objects", pasted}}});
+
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_THAT(options->model.custom_objects.at("A"), HasSubstr("\"x\""));
+  EXPECT_THAT(options->model.custom_objects.at("B"), HasSubstr("2 * x"));
+  EXPECT_THAT(Message(LoadOptions({"", {}, {{"custom_objects", "/nowhere.json"}}}).status()),
+              HasSubstr("/nowhere.json"));
+}
+
+TEST(ParseModelOptionsTest, LetsNoModelNameAFileOfCustomObjects) {
+  const TempFolder folder;
+  const std::string file = folder.Write("objects.json", R"({"A": {"expression": "x"}})");
+
+  const auto options =
+      ParseModelOptions(R"({"custom_objects": ")" + file + R"("})", ModelOptions());
+
+  EXPECT_THAT(Message(options.status()), HasSubstr("expected an object"));
+}
+
 }  // namespace
 }  // namespace h5serve::config
