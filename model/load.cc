@@ -4,6 +4,7 @@
 
 #include <exception>
 
+#include "model/compatibility/assess.h"
 #include "model/compile_model.h"
 #include "model/digest.h"
 #include "model/policy.h"
@@ -56,7 +57,11 @@ class Loader {
   void Steps() {
     Begin(LoadPhase::kReading);
     std::optional<ModelImage> image = Read();
-    if (!image) return;
+    if (!image) {
+      if (request_.assess_releases) outcome_.releases = AssessUnreadable(outcome_.diagnoses);
+      return;
+    }
+    if (request_.assess_releases) outcome_.releases = AssessReleases(*image, request_.path);
     Begin(LoadPhase::kChecking);
     UnderstoodModel understood = UnderstandModel(*image, request_.options, &outcome_.diagnoses);
     image.reset();

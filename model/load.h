@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/options.h"
+#include "model/compatibility/obstacle.h"
 #include "model/diagnosis.h"
 #include "model/keras_model.h"
 #include "model/servable.h"
@@ -25,6 +26,7 @@ struct LoadRequest {
   config::ModelOptions options;       // policy, names, custom objects, …
   const Signature* in_service = nullptr;  // signature to compare with, or null
   int64_t memory_budget_bytes = 0;    // 0: unlimited
+  bool assess_releases = false;  // fill LoadOutcome::releases
   std::function<void(LoadPhase)> on_phase;  // may be empty
 };
 
@@ -39,6 +41,9 @@ struct LoadOutcome {
   std::map<std::string, std::vector<compute::Shape>> output_shapes;
   std::map<std::string, int64_t> layer_parameters;
   std::vector<std::pair<LoadPhase, std::chrono::microseconds>> phase_times;
+  // What each release of Keras does with the file; empty unless asked for, and
+  // where nothing can be said.
+  std::vector<ReleaseVerdict> releases;
 };
 
 // Reads, translates, checks, compiles and proves. Never throws; blocks for as

@@ -5,6 +5,7 @@
 
 #include "server/commands/commands.h"
 #include "server/commands/load_file.h"
+#include "server/commands/releases_report.h"
 #include "server/commands/terminal.h"
 
 namespace h5serve::server {
@@ -46,7 +47,8 @@ void PrintJson(const std::string& file, const model::LoadOutcome& outcome) {
                        {"memory_bytes", facts.memory_bytes},
                        {"inputs", TensorsJson(outcome.signature.inputs)},
                        {"outputs", TensorsJson(outcome.signature.outputs)},
-                       {"diagnoses", diagnoses}};
+                       {"diagnoses", diagnoses},
+                       {"releases", ReleasesJson(outcome.releases)}};
   fmt::print("{}\n", object.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
@@ -115,6 +117,7 @@ void PrintText(const Terminal& terminal, const std::string& file,
   for (const model::Diagnosis& diagnosis : outcome.diagnoses.items()) {
     PrintDiagnosis(terminal, diagnosis);
   }
+  PrintReleases(terminal, outcome.releases);
 }
 
 }  // namespace
@@ -128,7 +131,7 @@ int RunCheck(const CheckArguments& arguments) {
   const Terminal terminal;
   int refused = 0;
   for (const std::string& file : arguments.files) {
-    model::LoadOutcome outcome = LoadFile(file, arguments.sources);
+    model::LoadOutcome outcome = LoadFile(file, arguments.sources, true);
     outcome.diagnoses.Sort();
     if (outcome.servable == nullptr) ++refused;
     if (arguments.json) {

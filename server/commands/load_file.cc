@@ -45,12 +45,14 @@ absl::StatusOr<config::ModelOptions> OptionsFor(const std::string& file,
       fmt::format("{}: {}", settings, std::string(model.status().message())));
 }
 
-model::LoadOutcome LoadFile(const std::string& file, const config::OptionSources& sources) {
+model::LoadOutcome LoadFile(const std::string& file, const config::OptionSources& sources,
+                            bool assess_releases) {
   const absl::StatusOr<config::ModelOptions> options = OptionsFor(file, sources);
   if (options.ok()) {
     model::LoadRequest request;
     request.path = file;
     request.options = *options;
+    request.assess_releases = assess_releases;
     return model::LoadModel(request);
   }
   model::LoadOutcome outcome;

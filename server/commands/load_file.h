@@ -15,7 +15,8 @@ absl::StatusOr<config::ModelOptions> OptionsFor(const std::string& file,
                                                 const config::OptionSources& sources);
 
 // The same pipeline as the daemon's. The folder's settings may be wrong as
-// well: that is a diagnosis.
-model::LoadOutcome LoadFile(const std::string& file, const config::OptionSources& sources);
+// well: that is a diagnosis. `assess_releases` asks for LoadOutcome::releases.
+model::LoadOutcome LoadFile(const std::string& file, const config::OptionSources& sources,
+                            bool assess_releases = false);
 
 }  // namespace h5serve::server

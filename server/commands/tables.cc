@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "absl/status/status.h"
 #include "compute/kernels/dispatch.h"
 #include "config/option_table.h"
 #include "model/custom/catalogue.h"
@@ -115,9 +116,10 @@ int RunFailures(TableForm form) {
   Rows rows;
   for (const model::CodeInfo& info : model::AllCodes()) {
     rows.push_back({std::string(info.name), std::string(Name(info.severity)),
+                    absl::StatusCodeToString(info.status), info.transient ? "yes" : "no",
                     std::string(info.meaning), std::string(info.remedy)});
   }
-  return Print({"code", "severity", "meaning", "remedy"}, rows, form);
+  return Print({"code", "severity", "status", "retried", "meaning", "remedy"}, rows, form);
 }
 
 int RunVersion() {
