@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -153,12 +154,15 @@ const compute::Tensor* LayerScope::WeightTensor(std::string_view role) const {
 Value LayerScope::Weight(std::string_view role, const Shape& shape) const {
   const compute::Tensor* tensor = WeightTensor(role);
   if (tensor == nullptr) {
+    const std::vector<Diagnosis>& known = lowering_->diagnoses().items();
     // Errors of binding have said it with more detail.
-    if (!lowering_->diagnoses().has_errors()) {
-      Fail(Code::kWeightMissing, fmt::format("layer {} has no weight {}", path_, role));
-    } else {
-      Fail(Code::kWeightMissing, fmt::format("layer {} has no usable weight {}", path_, role));
-    }
+    const bool said = std::ranges::any_of(known, [&](const Diagnosis& item) {
+      const std::string& owner = item.where.layer;
+      return item.severity == Severity::kError && !item.where.hdf5_path.empty() &&
+             (owner == layer_->name || path_.starts_with(owner + "/"));
+    });
+    if (said) return graph().Fail(absl::CancelledError("reported"));
+    Fail(Code::kWeightMissing, fmt::format("layer {} has no weight {}", path_, role));
     return {};
   }
   if (!compute::Compatible(tensor->shape(), shape)) {

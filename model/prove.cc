@@ -244,6 +244,7 @@ void CheckGolden(const Servable& servable, const std::string& path,
     if (!status.ok()) error = std::string(status.message());
   }
   if (!error.empty()) {
+    if (error.starts_with(golden + ": ")) error.erase(0, golden.size() + 2);
     diagnoses->Add(Code::kGoldenInvalid, fmt::format("{} cannot be used: {}", golden, error));
     return;
   }

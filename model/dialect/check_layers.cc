@@ -136,7 +136,7 @@ class Checker {
                                            "write its formula"
                                          : "write its formula in custom_objects",
                                    DefinitionSkeleton(layer, weights)));
-    remedies.emplace_back("or export the model again without this class");
+    remedies.emplace_back("export the model again without this class");
     return remedies;
   }
 

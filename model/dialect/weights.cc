@@ -106,8 +106,8 @@ class Binder {
     if (left.size() == unpaired.size()) {
       for (size_t i = 0; i < left.size(); ++i) {
         diagnoses_.Add(Code::kAssumedDefault,
-                       fmt::format("weights of layer {} are taken from group {}: the {} groups "
-                                   "without a layer of their name are paired in order",
+                       fmt::format("weights of layer {} are taken from group {}: groups without a "
+                                   "layer of their name are paired in order ({} of them)",
                                    unpaired[i]->name, left[i]->name, left.size()),
                        PlaceOf(*unpaired[i], "model_weights/" + left[i]->name));
         pairs_.emplace_back(unpaired[i], left[i]);
@@ -221,6 +221,14 @@ class Binder {
     DropIgnored(layer, &stored);
     if (layer.custom && layer.nested && layer.custom->weights) {
       BindByName(layer, group, slots, stored);
+      return;
+    }
+    if (!group.group_exists && !slots.empty()) {
+      diagnoses_.Add(Code::kIncompleteSave,
+                     fmt::format("layer {} ({}) is listed in layer_names, but its group of weights "
+                                 "is missing",
+                                 layer.name, layer.written_class),
+                     PlaceOf(layer, "model_weights/" + group.name));
       return;
     }
     if (stored.size() != slots.size()) {
@@ -365,8 +373,10 @@ class Binder {
       if (count++ < 5) names += (names.empty() ? "" : ", ") + path;
     }
     if (count == 0) return;
-    diagnoses_.Add(Code::kUnusedWeights, fmt::format("{} arrays are not used: {}{}", count, names,
-                                                     count > 5 ? ", …" : ""));
+    diagnoses_.Add(Code::kUnusedWeights,
+                   fmt::format("{} not used: {}{}",
+                               count == 1 ? "1 array is" : fmt::format("{} arrays are", count),
+                               names, count > 5 ? ", …" : ""));
   }
 
   KerasModel& model_;

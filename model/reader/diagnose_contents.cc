@@ -32,6 +32,11 @@ class ShortList {
   std::string text_;
 };
 
+// "1 layer", "2 layers"
+std::string Counted(size_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 bool Has(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
@@ -57,9 +62,8 @@ void DiagnoseKeras2Weights(const ModelImage& image, DiagnosisList* diagnoses) {
   }
   diagnoses->Add(
       Code::kWeightsOnly,
-      fmt::format("contains {} arrays of {} layers as `save_weights` writes them, but no "
-                  "architecture: {}",
-                  arrays, layers.count(), layers.text()),
+      fmt::format("contains {} of {} as `save_weights` writes them, but no architecture: {}",
+                  Counted(arrays, "array"), Counted(layers.count(), "layer"), layers.text()),
       {}, kNeedsWholeModel);
 }
 
@@ -71,11 +75,11 @@ void DiagnoseKeras0Weights(const ModelImage& image, DiagnosisList* diagnoses) {
     layers.insert(std::string_view(path).substr(0, path.find('/')));
     arrays.Add(path + " " + tensor.shape().ToString());
   }
-  diagnoses->Add(Code::kWeightsOnly,
-                 fmt::format("contains weights of {} layers in the format of Keras 0.x, but no "
-                             "architecture: {}",
-                             layers.size(), arrays.text()),
-                 {}, kNeedsWholeModel);
+  diagnoses->Add(
+      Code::kWeightsOnly,
+      fmt::format("contains weights of {} in the format of Keras 0.x, but no architecture: {}",
+                  Counted(layers.size(), "layer"), arrays.text()),
+      {}, kNeedsWholeModel);
 }
 
 void DiagnoseKeras3Weights(const ModelImage& image, DiagnosisList* diagnoses) {
@@ -89,9 +93,9 @@ void DiagnoseKeras3Weights(const ModelImage& image, DiagnosisList* diagnoses) {
     layers.Add(layer + " " + tensor.shape().ToString());
   }
   diagnoses->Add(Code::kWeightsOnly,
-                 fmt::format("contains weights of {} layers as Keras 3 writes `.weights.h5`, but "
-                             "no architecture: {}",
-                             layers.count(), layers.text()),
+                 fmt::format("contains weights of {} as Keras 3 writes `.weights.h5`, but no "
+                             "architecture: {}",
+                             Counted(layers.count(), "layer"), layers.text()),
                  {}, kNeedsWholeModel);
 }
 
@@ -101,9 +105,10 @@ void DiagnoseForeign(const ModelImage& image, DiagnosisList* diagnoses) {
   ShortList attributes;
   for (const std::string& name : image.root_attributes) attributes.Add(name);
   diagnoses->Add(Code::kNotAKerasFile,
-                 fmt::format("HDF5 without Keras attributes; at its top are {}, with attributes {}",
+                 fmt::format("HDF5 without the attributes of Keras; at its top are {} and {}",
                              names.count() > 0 ? names.text() : "no members",
-                             attributes.count() > 0 ? attributes.text() : "none"));
+                             attributes.count() > 0 ? "the attributes " + attributes.text()
+                                                    : "no attributes"));
 }
 
 void DiagnoseNoArchitecture(const ModelImage& image, DiagnosisList* diagnoses) {

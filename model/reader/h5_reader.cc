@@ -181,7 +181,9 @@ class H5ModelReader {
     std::vector<Link> links;
     hsize_t position = 0;
     if (H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, &position, CollectLink, &links) < 0) {
-      AddCorrupt("the list of members of a group", path);
+      AddCorrupt(
+          path.empty() ? "the list of members of the root group" : "the list of members of a group",
+          path);
     }
     groups_.insert(path);
     for (const Link& link : links) {

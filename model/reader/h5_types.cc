@@ -247,7 +247,8 @@ H5DatasetReader::Result Unreadable(hid_t dataset, const char* what) {
   const H5Handle properties(H5Dget_create_plist(dataset), H5Pclose);
   const std::string filter = properties.valid() ? UnavailableFilter(properties.id()) : "";
   if (!filter.empty()) {
-    return {H5DatasetReader::Problem::kFinding, fmt::format("data packed by filter {}", filter),
+    return {H5DatasetReader::Problem::kFinding,
+            fmt::format("an array is packed by the filter {}, which is not read here", filter),
             Code::kHdf5UnsupportedFeature};
   }
   return {H5DatasetReader::Problem::kFinding,

@@ -45,7 +45,8 @@ UniqueFd OpenRegular(const std::string& path, struct stat* info, DiagnosisList* 
   if (!S_ISREG(info->st_mode)) {
     diagnoses->Add(
         Code::kFileUnreadable,
-        fmt::format("{} is no regular file but a pipe, socket or device", Printable(path)));
+        fmt::format("{} is no regular file but a pipe, socket or device", Printable(path)), {},
+        {"put the model itself there; pipes and devices are never read"});
     return UniqueFd();
   }
   return file;

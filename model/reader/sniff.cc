@@ -295,8 +295,12 @@ bool IsCheckpointPart(const std::string& path) {
 
 void DiagnoseBinary(std::string_view head, const std::string& path, DiagnosisList* diagnoses) {
   if (const std::optional<Magic> magic = FindMagic(head, path)) {
-    std::string message = fmt::format("{} is {}", path, magic->what);
-    if (magic->code == Code::kCompressedFile) message += CompressedContents(head, magic->what);
+    const bool packed = magic->code == Code::kCompressedFile;
+    std::string message = fmt::format("{} is {}{}", path, magic->what,
+                                      !packed                ? ""
+                                      : magic->what == "tar" ? " archive"
+                                                             : " data");
+    if (packed) message += CompressedContents(head, magic->what);
     if (magic->code == Code::kNotHdf5) message += ", not HDF5";
     diagnoses->Add(magic->code, std::move(message));
     return;
