@@ -114,8 +114,8 @@ UnderstoodModel UnderstandModel(const ModelImage& image, const config::ModelOpti
   UnderstoodModel result;
   const absl::StatusOr<ConfigValue> config = ParseJson(image.model_config.value_or(""));
   if (!config.ok()) {
-    diagnoses->Add(Code::kModelConfigInvalid, fmt::format("model_config is not valid JSON: {}",
-                                                          std::string(config.status().message())));
+    diagnoses->Add(Code::kModelConfigInvalid,
+                   fmt::format("model_config is {}", std::string(config.status().message())));
     return result;
   }
   result.writer = DetectWriter(image, *config, diagnoses);

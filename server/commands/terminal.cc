@@ -90,10 +90,21 @@ std::string Terminal::Styled(Style style, std::string_view text) const {
 void Terminal::Wrapped(std::string_view prefix, std::string_view text, Style style) const {
   const int indent = DisplayWidth(prefix);
   bool first = true;
+  // Further lines of the text, such as a formula and the place in it, stay as they are.
+  std::string_view rest;
+  if (const size_t end = text.find('\n'); end != std::string_view::npos) {
+    rest = text.substr(end + 1);
+    text = text.substr(0, end);
+  }
   for (const std::string& line : Break(text, std::max(20, width_ - indent))) {
     fmt::print("{}{}\n", first ? std::string(prefix) : std::string(indent, ' '),
                Styled(style, line));
     first = false;
+  }
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    fmt::print("{}{}\n", std::string(indent, ' '), Styled(style, rest.substr(0, end)));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
   }
 }
 

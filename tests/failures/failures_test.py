@@ -99,9 +99,9 @@ class FailuresTest(unittest.TestCase):
             other = write(os.path.join(folder, 'other.h5'), [dense('renamed', **INPUT)])
             daemon.install(other, 'm.h5')
 
-            wait_until(lambda: 'SIGNATURE_CHANGED' in daemon.log_text(), 'the refusal')
-
-            self.assertIn('the signature differs from the version in service', daemon.log_text())
+            wait_until(lambda: daemon.find_log('model refused', reason='SIGNATURE_CHANGED'),
+                       'the refusal')
+            self.assertEqual(200, daemon.get('/readyz')[0])
 
     def test_reports_are_deterministic(self):
         for code in ('UNKNOWN_LAYER', 'UNBUILT_MODEL', 'WEIGHT_MISSING'):
