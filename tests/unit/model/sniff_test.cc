@@ -182,7 +182,7 @@ TEST_F(SniffTest, NamesOtherFormats) {
       {R"({"message": "Not Found"})", "HTML_OR_TEXT", "JSON"},
       {"backend: tensorflow\nclass_name: Model\nconfig:\n  layers: []\n", "HTML_OR_TEXT", "YAML"},
       {"Not found\n", "HTML_OR_TEXT", "begins with \"Not found\""},
-      {"\x1F\x8B\x08\x08\0\0\0\0\0\3model.h5\0xxxxx"sv, "COMPRESSED_FILE", "gzip holding model.h5"},
+      {"\x1F\x8B\x08\x08\0\0\0\0\0\3model.h5\0xxxxx"sv, "COMPRESSED_FILE", "gzip data holding model.h5"},
       {"BZh91AY&SY\0\xFF"sv, "COMPRESSED_FILE", "bzip2"},
       {"\xFD\x37zXZ\0\0"sv, "COMPRESSED_FILE", "xz"},
       {"\x28\xB5\x2F\xFD\0\0"sv, "COMPRESSED_FILE", "zstd"},
@@ -212,7 +212,7 @@ TEST_F(SniffTest, NamesTarArchives) {
   tar.replace(0, 8, "model.h5");
   tar.replace(257, 5, "ustar");
 
-  EXPECT_THAT(ExplainBytes(tar), HasSubstr("tar holding model.h5"));
+  EXPECT_THAT(ExplainBytes(tar), HasSubstr("tar archive holding model.h5"));
 }
 
 }  // namespace
