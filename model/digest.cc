@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -24,23 +26,34 @@ struct FreeContext {
 }  // namespace
 
 absl::StatusOr<std::string> Sha256File(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info {};
+  // A pipe is not opened: that alone may have effects.
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::UnavailableError(fmt::format("{} is no regular file", path));
+  }
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.get() < 0) {
     const int error = errno;
     const std::string message = fmt::format("cannot read {}: {}", path, std::strerror(error));
     return error == ENOENT ? absl::NotFoundError(message) : absl::UnavailableError(message);
   }
+  return Sha256Descriptor(file.get());
+}
+
+absl::StatusOr<std::string> Sha256Descriptor(int descriptor) {
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
   bool good = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
   std::vector<char> piece(kPieceBytes);
+  off_t position = 0;
   while (good) {
-    const ssize_t got = read(file.get(), piece.data(), piece.size());
+    const ssize_t got = pread(descriptor, piece.data(), piece.size(), position);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      return absl::UnavailableError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+      return absl::UnavailableError(fmt::format("cannot read the file: {}", std::strerror(errno)));
     }
     if (got == 0) break;
     good = EVP_DigestUpdate(context.get(), piece.data(), static_cast<size_t>(got)) == 1;
+    position += got;
   }
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned size = 0;

@@ -6,7 +6,6 @@
 
 #include "model/compatibility/assess.h"
 #include "model/compile_model.h"
-#include "model/digest.h"
 #include "model/policy.h"
 #include "model/prove.h"
 #include "model/reader/read_model.h"
@@ -87,10 +86,9 @@ class Loader {
     std::optional<ModelImage> image = ReadModelFile(request_.path, options, &outcome_.diagnoses);
     if (!image) return std::nullopt;
     outcome_.facts.file_bytes = image->file_bytes;
-    const absl::StatusOr<std::string> digest = Sha256File(request_.path);
-    if (digest.ok()) {
-      outcome_.facts.sha256 = *digest;
-      CheckDigest(request_.path, *digest, &outcome_.diagnoses);
+    outcome_.facts.sha256 = image->sha256;
+    if (!image->sha256.empty()) {
+      CheckDigest(request_.path, image->sha256, &outcome_.diagnoses);
     }
     if (!image->model_config) {
       DiagnoseContents(*image, &outcome_.diagnoses);
@@ -139,11 +137,11 @@ class Loader {
 
   void Prove(std::shared_ptr<const compute::Program> program, bool batch_dependent) {
     const Servable trial(outcome_.signature, outcome_.facts, program, true);
-    RunTrials(trial, &outcome_.diagnoses);
+    const bool independent_rows = RunTrials(trial, &outcome_.diagnoses);
     if (failed()) return;
     CheckGolden(trial, request_.path, request_.options.compatibility, &outcome_.diagnoses);
     if (failed()) return;
-    const bool batchable = !batch_dependent && RowsAreIndependent(trial);
+    const bool batchable = !batch_dependent && independent_rows;
     outcome_.servable = std::make_shared<const Servable>(outcome_.signature, outcome_.facts,
                                                          std::move(program), batchable);
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <hdf5.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <span>
 #include <string_view>
 
 #include "model/reader/h5_types.h"
@@ -72,10 +74,10 @@ herr_t CollectAttribute(hid_t, const char* name, const H5A_info_t*, void* names)
 
 class H5ModelReader {
  public:
-  H5ModelReader(hid_t file, size_t file_bytes, bool is_archive_member, Arena* arena,
+  H5ModelReader(hid_t file, std::span<const std::byte> bytes, bool is_archive_member, Arena* arena,
                 ReaderRecords* records)
       : file_(file),
-        file_bytes_(file_bytes),
+        bytes_(bytes),
         is_archive_member_(is_archive_member),
         arena_(*arena),
         records_(*records),
@@ -115,7 +117,7 @@ class H5ModelReader {
                                                       const std::string& path) {
     if (H5Aexists(object, name.c_str()) <= 0) return std::nullopt;
     std::vector<std::string> strings;
-    if (!ReadAttributeStrings(object, name, file_bytes_, &strings)) {
+    if (!ReadAttributeStrings(object, name, bytes_.size(), &strings)) {
       AddCorrupt("attribute " + name, path);
       return std::nullopt;
     }
@@ -250,7 +252,7 @@ class H5ModelReader {
     }
     ReaderRecords::Array array;
     array.path = path;
-    const H5DatasetReader reader(dataset, file_bytes_);
+    const H5DatasetReader reader(dataset, bytes_);
     const H5DatasetReader::Result described = reader.Describe(&array);
     if (described.problem != H5DatasetReader::Problem::kNone) return AddProblem(described, path);
     const H5DatasetReader::Result read = reader.Read(&arena_, &array);
@@ -330,7 +332,7 @@ class H5ModelReader {
   }
 
   const hid_t file_;
-  const size_t file_bytes_;
+  const std::span<const std::byte> bytes_;
   const bool is_archive_member_;
   Arena& arena_;
   ReaderRecords& records_;
@@ -351,6 +353,18 @@ uint64_t Arena::Allocate(uint64_t bytes) {
   return aligned;
 }
 
+void Arena::Fill(uint64_t offset, const std::byte* source, uint64_t bytes) const {
+  constexpr uint64_t kMuch = 64 << 10;
+  while (bytes >= kMuch) {
+    const ssize_t written = pwrite(descriptor_, source, bytes, static_cast<off_t>(offset));
+    if (written <= 0) break;
+    offset += written;
+    source += written;
+    bytes -= written;
+  }
+  std::memcpy(base_ + offset, source, bytes);
+}
+
 void InitializeHdf5() {
   H5dont_atexit();
   H5open();
@@ -369,7 +383,8 @@ void ReadHdf5(void* file, size_t file_bytes, bool is_archive_member, Arena* aren
          fmt::format("cannot decode the file's superblock: {}", failure.description), ""});
     return;
   }
-  H5ModelReader(image, file_bytes, is_archive_member, arena, records).Read();
+  const std::span<const std::byte> bytes(static_cast<const std::byte*>(file), file_bytes);
+  H5ModelReader(image, bytes, is_archive_member, arena, records).Read();
 }
 
 }  // namespace h5serve::model

@@ -349,7 +349,7 @@ H5DatasetReader::Result H5DatasetReader::CheckStorage(const ReaderRecords::Array
   }
   const H5Handle type(H5Dget_type(dataset_), H5Tclose);
   const uint64_t element_bytes = H5Tget_size(type.id());
-  const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset_), file_bytes_);
+  const uint64_t stored = std::min<uint64_t>(H5Dget_storage_size(dataset_), file_.size());
   uint64_t bytes = 0;
   if (__builtin_mul_overflow(static_cast<uint64_t>(elements), element_bytes, &bytes) ||
       !IsPlausible(bytes, stored)) {
@@ -358,6 +358,15 @@ H5DatasetReader::Result H5DatasetReader::CheckStorage(const ReaderRecords::Array
             Code::kReaderMemory};
   }
   return {};
+}
+
+const std::byte* H5DatasetReader::StoredElements(hid_t type, hid_t memory_type,
+                                                 uint64_t bytes) const {
+  const haddr_t offset = H5Dget_offset(dataset_);  // undefined unless contiguous
+  if (offset == HADDR_UNDEF || H5Tequal(type, memory_type) <= 0) return nullptr;
+  if (H5Dget_storage_size(dataset_) != bytes) return nullptr;
+  if (offset > file_.size() || bytes > file_.size() - offset) return nullptr;
+  return file_.data() + offset;
 }
 
 H5DatasetReader::Result H5DatasetReader::Read(Arena* arena, ReaderRecords::Array* array) const {
@@ -386,7 +395,11 @@ H5DatasetReader::Result H5DatasetReader::Read(Arena* arena, ReaderRecords::Array
   if (elements == 0) return {};
   std::byte* destination = arena->at(array->offset);
   const H5Handle memory_type(MemoryType(type.id(), array->dtype), H5Tclose);
-  if (H5Dread(dataset_, memory_type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, destination) < 0) {
+  const uint64_t bytes = elements * compute::SizeOf(array->dtype);
+  const std::byte* stored = StoredElements(type.id(), memory_type.id(), bytes);
+  if (stored != nullptr) {
+    arena->Fill(array->offset, stored, bytes);
+  } else if (H5Dread(dataset_, memory_type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, destination) < 0) {
     return Unreadable(dataset_, "a dataset");
   }
   if (array->dtype == compute::DType::kBool) {

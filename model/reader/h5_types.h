@@ -4,6 +4,7 @@
 #include <hdf5.h>
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,8 +65,9 @@ class H5DatasetReader {
     Code code = Code::kInternalError;
   };
 
-  // Borrows `dataset`. `file_bytes` bounds what it may expand to.
-  H5DatasetReader(hid_t dataset, size_t file_bytes) : dataset_(dataset), file_bytes_(file_bytes) {}
+  // Borrows `dataset` and the whole file, whose size bounds what it may expand to.
+  H5DatasetReader(hid_t dataset, std::span<const std::byte> file)
+      : dataset_(dataset), file_(file) {}
 
   // Sets type and shape, and finds what forbids reading the elements.
   Result Describe(ReaderRecords::Array* array) const;
@@ -74,9 +76,11 @@ class H5DatasetReader {
 
  private:
   Result CheckStorage(const ReaderRecords::Array& array, bool is_null) const;
+  // The elements where they lie in the file just as memory wants them, or null.
+  const std::byte* StoredElements(hid_t type, hid_t memory_type, uint64_t bytes) const;
 
   hid_t dataset_;
-  size_t file_bytes_;
+  std::span<const std::byte> file_;
 };
 
 }  // namespace h5serve::model

@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <future>
 #include <new>
 
+#include "model/digest.h"
 #include "model/reader/keras_archive.h"
 #include "model/reader/missing_path.h"
 #include "model/reader/sandbox.h"
@@ -97,8 +99,13 @@ std::optional<ModelImage> ReadOpenFile(int descriptor, const struct stat& before
                                                      before.st_size, options.max_file_bytes));
     return std::nullopt;
   }
+  // Takes as long as reading does.
+  std::future<absl::StatusOr<std::string>> digest =
+      std::async(std::launch::async, Sha256Descriptor, descriptor);
   DiagnosisList found;
   std::optional<ModelImage> image = ReadContent(descriptor, before.st_size, path, options, &found);
+  const absl::StatusOr<std::string> sha256 = digest.get();
+  if (image && sha256.ok()) image->sha256 = *sha256;
   struct stat after {};
   if (fstat(descriptor, &after) == 0 && !IsUnchanged(before, after)) {
     // Whatever seems wrong with a file of changing contents need not be.

@@ -255,6 +255,17 @@ bool IsSoundBool(const compute::Tensor& tensor) {
   return std::all_of(bytes, bytes + tensor.num_elements(), [](uint8_t byte) { return byte <= 1; });
 }
 
+// Makes the memory unchangeable. A mapping of the dead child can outlive it for a
+// moment, while somebody reads its statistics in /proc: EBUSY until then.
+bool Seal(int memory_descriptor, Clock::time_point deadline) {
+  while (fcntl(memory_descriptor, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+    if (errno != EBUSY || Clock::now() >= deadline) return false;
+    const timespec nap{0, 1'000'000};
+    nanosleep(&nap, nullptr);
+  }
+  return true;
+}
+
 // Turns what the child left into an image; nullopt when it is not sound.
 std::optional<ModelImage> TakeOver(int memory_descriptor, uint64_t capacity,
                                    DiagnosisList* diagnoses) {
@@ -297,8 +308,8 @@ std::optional<ModelImage> TakeOver(int memory_descriptor, uint64_t capacity,
 
 void DiagnoseShortage(const char* what, DiagnosisList* diagnoses) {
   const int error = errno;
-  const bool transient =
-      error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOSPC;
+  const bool transient = error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE ||
+                         error == ENOSPC || error == EBUSY;
   diagnoses->Add(transient ? Code::kResourceLimit : Code::kInternalError,
                  fmt::format("cannot {}: {}", what, std::strerror(error)));
 }
@@ -331,7 +342,7 @@ std::optional<ModelImage> ReadInSandbox(int file_descriptor, int64_t file_bytes,
     return std::nullopt;
   }
   // From here on nobody can write: what is checked stays as it is.
-  if (fcntl(memory.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+  if (!Seal(memory.get(), deadline)) {
     DiagnoseShortage("seal the shared memory", diagnoses);
     return std::nullopt;
   }

@@ -4,7 +4,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
+
+#include "model/digest.h"
 
 namespace h5serve::model {
 namespace {
@@ -171,6 +177,47 @@ TEST(ReadModelTest, KeepsArraysAliveWithoutTheImage) {
         Read("strings_variable_ascii.h5").image->datasets.at("model_weights/dense/dense/kernel:0");
   }
   EXPECT_THAT(AsFloats(kernel), ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+// Who reads the statistics of a process keeps its memory mapped past its end.
+class StatisticsReader {
+ public:
+  StatisticsReader() : thread_([this] { Run(); }) {}
+  ~StatisticsReader() {
+    ended_ = true;
+    thread_.join();
+  }
+
+ private:
+  void Run() {
+    while (!ended_) {
+      for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream children(task.path() / "children");
+        for (int child = 0; children >> child;) {
+          std::ifstream maps("/proc/" + std::to_string(child) + "/smaps_rollup");
+          const std::string text((std::istreambuf_iterator<char>(maps)), {});
+        }
+      }
+    }
+  }
+
+  std::atomic<bool> ended_ = false;
+  std::thread thread_;
+};
+
+TEST(ReadModelTest, ReadsWhileTheChildIsWatched) {
+  const StatisticsReader watcher;
+  for (int i = 0; i < 20; ++i) {
+    const Outcome outcome = Read("arrays_gzip.h5");
+    EXPECT_TRUE(outcome.image) << outcome.diagnoses.Summary();
+  }
+}
+
+TEST(ReadModelTest, GivesTheDigestOfTheFile) {
+  const Outcome outcome = Read("arrays_gzip.h5");
+  ASSERT_TRUE(outcome.image);
+  EXPECT_EQ(outcome.image->sha256,
+            Sha256File(std::string(H5SERVE_MODEL_FILES) + "/arrays_gzip.h5").value());
 }
 
 TEST(ReadModelTest, ReadsKerasArchivesUnderAnyName) {
