@@ -59,16 +59,18 @@ std::optional<std::vector<Tensor>> MakeInputs(const Servable& servable, int64_t 
   return inputs;
 }
 
-// The first size of open dimensions that the model accepts.
-std::optional<int64_t> FindOpenSize(const Servable& servable, absl::Status* failure) {
+// The first size of open dimensions that the model accepts, and what it makes of
+// zeros of that size.
+std::optional<int64_t> FindOpenSize(const Servable& servable, std::vector<Tensor>* outputs,
+                                    absl::Status* failure) {
   for (int64_t open : kTrialSizes) {
     const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable, 1, open, Fill::kZeros);
     if (!inputs) {
       *failure = absl::ResourceExhaustedError("inputs are too large for a trial");
       continue;
     }
-    std::vector<Tensor> outputs;
-    *failure = servable.Predict(*inputs, nullptr, &outputs);
+    outputs->clear();
+    *failure = servable.Predict(*inputs, nullptr, outputs);
     if (failure->ok()) return open;
   }
   return std::nullopt;
@@ -155,11 +157,73 @@ std::vector<Tensor> GoldenInputs(const Servable& servable, const std::vector<Nam
   return inputs;
 }
 
+bool HasRows(const std::vector<Tensor>& tensors, int64_t rows) {
+  return std::all_of(tensors.begin(), tensors.end(), [rows](const Tensor& tensor) {
+    return tensor.shape().rank() > 0 && tensor.shape()[0] == rows;
+  });
+}
+
+// Whether each row of `inputs` alone gives that row of `together`.
+bool RowsAreIndependent(const Servable& servable, const std::vector<Tensor>& inputs,
+                        const std::vector<Tensor>& together, int64_t rows) {
+  if (!HasRows(inputs, rows) || !HasRows(together, rows)) return false;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::vector<Tensor> own, alone;
+    for (const Tensor& input : inputs) own.push_back(input.Rows(row, row + 1));
+    if (!servable.Predict(own, nullptr, &alone).ok() || !HasRows(alone, 1)) return false;
+    for (size_t i = 0; i < alone.size(); ++i) {
+      double worst = 0;
+      if (!Close(together[i].Rows(row, row + 1), alone[i], 1e-3, 1e-3, &worst)) return false;
+    }
+  }
+  return true;
+}
+
+// The trials of one model; what they give is counted.
+class Trials {
+ public:
+  explicit Trials(const Servable& servable) : servable_(servable) {}
+
+  // False when the model does not run on such input.
+  bool Run(Fill fill, int64_t rows, int64_t open) {
+    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable_, rows, open, fill);
+    std::vector<Tensor> outputs;
+    if (!inputs || !servable_.Predict(*inputs, nullptr, &outputs).ok()) return false;
+    Count(fill, rows, open, outputs);
+    if (rows > 1) independent_ = RowsAreIndependent(servable_, *inputs, outputs, rows);
+    return true;
+  }
+
+  void Count(Fill fill, int64_t rows, int64_t open, const std::vector<Tensor>& outputs) {
+    if (std::all_of(outputs.begin(), outputs.end(), AllFinite)) {
+      ++finite_;
+    } else if (message_.empty()) {
+      message_ = fmt::format("a trial run on {} gives NaN or infinite values, first in layer {}",
+                             Name(fill),
+                             FirstNonFinite(servable_, *MakeInputs(servable_, rows, open, fill)));
+    }
+  }
+
+  bool independent() const { return independent_; }
+  void Report(DiagnosisList* diagnoses) const {
+    if (message_.empty()) return;
+    Diagnosis& diagnosis = diagnoses->Add(Code::kNonfiniteOutput, message_);
+    if (finite_ > 0) diagnosis.severity = Severity::kWarning;
+  }
+
+ private:
+  const Servable& servable_;
+  int finite_ = 0;
+  std::string message_;
+  bool independent_ = false;
+};
+
 }  // namespace
 
-void RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
+bool RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
   absl::Status failure;
-  const std::optional<int64_t> open = FindOpenSize(servable, &failure);
+  std::vector<Tensor> zeros;
+  const std::optional<int64_t> open = FindOpenSize(servable, &zeros, &failure);
   if (!open) {
     bool has_open = false;
     for (const TensorSpec& spec : servable.signature().inputs) {
@@ -171,52 +235,15 @@ void RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
       diagnoses->Add(Code::kInternalError,
                      fmt::format("the trial run failed: {}", std::string(failure.message())));
     }
-    return;
+    return false;
   }
-  int finite = 0, tried = 0;
-  std::string message;
-  for (const Fill fill : {Fill::kZeros, Fill::kOnes, Fill::kRandom}) {
-    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable, 1, *open, fill);
-    std::vector<Tensor> outputs;
-    if (!inputs || !servable.Predict(*inputs, nullptr, &outputs).ok()) continue;
-    ++tried;
-    if (std::all_of(outputs.begin(), outputs.end(), AllFinite)) {
-      ++finite;
-      continue;
-    }
-    if (!message.empty()) continue;
-    message = fmt::format("a trial run on {} gives NaN or infinite values, first in layer {}",
-                          Name(fill), FirstNonFinite(servable, *inputs));
-  }
-  if (message.empty()) return;
-  Diagnosis& diagnosis = diagnoses->Add(Code::kNonfiniteOutput, message);
-  if (finite > 0 || tried == 0) diagnosis.severity = Severity::kWarning;
-}
-
-bool RowsAreIndependent(const Servable& servable) {
-  absl::Status failure;
-  const std::optional<int64_t> open = FindOpenSize(servable, &failure);
-  if (!open) return false;
-  const std::optional<std::vector<Tensor>> both = MakeInputs(servable, 2, *open, Fill::kRandom);
-  std::vector<Tensor> together;
-  if (!both || !servable.Predict(*both, nullptr, &together).ok()) return false;
-  for (int64_t row = 0; row < 2; ++row) {
-    std::vector<Tensor> inputs, alone;
-    for (const Tensor& input : *both) {
-      if (input.shape().rank() == 0 || input.shape()[0] != 2) return false;
-      inputs.push_back(input.Rows(row, row + 1));
-    }
-    if (!servable.Predict(inputs, nullptr, &alone).ok()) return false;
-    for (size_t i = 0; i < alone.size(); ++i) {
-      double worst = 0;
-      if (together[i].shape().rank() == 0 || together[i].shape()[0] != 2 ||
-          alone[i].shape().rank() == 0 || alone[i].shape()[0] != 1 ||
-          !Close(together[i].Rows(row, row + 1), alone[i], 1e-3, 1e-3, &worst)) {
-        return false;
-      }
-    }
-  }
-  return true;
+  Trials trials(servable);
+  trials.Count(Fill::kZeros, 1, *open, zeros);
+  trials.Run(Fill::kOnes, 1, *open);
+  // Two rows where the model takes them: they tell whether rows are independent.
+  if (!trials.Run(Fill::kRandom, 2, *open)) trials.Run(Fill::kRandom, 1, *open);
+  trials.Report(diagnoses);
+  return trials.independent();
 }
 
 void CheckGolden(const Servable& servable, const std::string& path,

@@ -12,12 +12,9 @@ namespace h5serve::model {
 // Runs zeros, ones and seeded random input. NONFINITE_OUTPUT when no input gives
 // finite values, with the first layer that produced one; a warning when only some
 // do not. Shapes that only fail because an open dimension was tried too small
-// are tried larger.
-void RunTrials(const Servable& servable, DiagnosisList* diagnoses);
-
-// True when a row's outputs do not depend on the other rows: two rows give
-// together what they give alone. Compares on seeded random input.
-bool RowsAreIndependent(const Servable& servable);
+// are tried larger. Returns true when a row's outputs do not depend on the other
+// rows: two random rows give together what they give alone.
+bool RunTrials(const Servable& servable, DiagnosisList* diagnoses);
 
 // Compares with `path`.golden.npz (arrays "inputs/NAME", "outputs/NAME") as the
 // policy asks: GOLDEN_MISSING, GOLDEN_INVALID, GOLDEN_MISMATCH.
