@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import zipfile
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -29,8 +30,16 @@ def _(folder):
 
 @provokes('IO_ERROR')
 def _(folder):
-    # The speed of the loopback device is a file that cannot be read.
-    return Case('/sys/class/net/lo/speed')
+    path = os.path.join(folder, 'unreadable.h5')
+    os.rename(sound(folder), path)
+
+    @contextlib.contextmanager
+    def broken():
+        preloaded = {'LD_PRELOAD': os.environ['FAILING_READ'],
+                     'ASAN_OPTIONS': 'verify_asan_link_order=0'}
+        with mock.patch.dict(os.environ, preloaded):
+            yield
+    return Case(path, around=broken())
 
 
 @provokes('FILE_LOCKED')

@@ -92,17 +92,16 @@ class TransportTest(unittest.TestCase):
         daemon = self.start('--tls-certificate', certificates.path('server.pem'),
                             '--tls-key', certificates.path('server.key'),
                             '--tls-client-authority', certificates.path('ca.pem'))
-        address = 'localhost:' + daemon.grpc.rsplit(':', 1)[1]
 
         def channel(name=None):
             key = certificates.read(name + '.key') if name else None
             chain = certificates.read(name + '.pem') if name else None
-            return grpc.secure_channel(address, grpc.ssl_channel_credentials(
+            return grpc.secure_channel(daemon.grpc, grpc.ssl_channel_credentials(
                 certificates.read('ca.pem'), key, chain))
 
         with channel('client') as good:
             self.assertEqual(3, len(self.predict(good)))
-        for bad in (channel(), channel('thief'), grpc.insecure_channel(address)):
+        for bad in (channel(), channel('thief'), grpc.insecure_channel(daemon.grpc)):
             with bad, self.assertRaises(grpc.RpcError) as caught:
                 self.predict(bad)
             self.assertEqual(grpc.StatusCode.UNAVAILABLE, caught.exception.code())
@@ -112,14 +111,13 @@ class TransportTest(unittest.TestCase):
         certificates.sign('server')
         daemon = self.start('--tls-certificate', certificates.path('server.pem'),
                             '--tls-key', certificates.path('server.key'))
-        address = 'localhost:' + daemon.grpc.rsplit(':', 1)[1]
         certificates.make_authority('ca2')
         certificates.sign('new', authority='ca2')
         for kind in ('.key', '.pem'):
             os.replace(certificates.path('new' + kind), certificates.path('server' + kind))
 
         def works():
-            with grpc.secure_channel(address, grpc.ssl_channel_credentials(
+            with grpc.secure_channel(daemon.grpc, grpc.ssl_channel_credentials(
                     certificates.read('ca2.pem'))) as channel:
                 try:
                     return len(self.predict(channel)) == 3

@@ -17,7 +17,9 @@ TEST(CatalogueTest, EveryRowParsesAndNamesItsSource) {
     ASSERT_TRUE(json.ok()) << row->name << ": " << json.status();
     EXPECT_TRUE(ParseDefinition(row->name, *json).ok())
         << row->name << ": " << ParseDefinition(row->name, *json).status();
-    if (!row->guard.empty()) EXPECT_TRUE(ParseExpression(row->guard).ok()) << row->name;
+    if (!row->guard.empty()) {
+      EXPECT_TRUE(ParseExpression(row->guard).ok()) << row->name;
+    }
     EXPECT_TRUE(names.insert(row->name).second) << row->name;
     EXPECT_FALSE(row->source.empty()) << row->name;
     EXPECT_TRUE(CatalogueDefinition(row->name).ok()) << row->name;
