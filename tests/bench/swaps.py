@@ -62,7 +62,8 @@ class Swapper(threading.Thread):
             # Bytes after the end of an HDF5 file make it another file of the same content.
             data = (self.bad if kind == 'bad' else self.good) + b'%d' % index
             if kind == 'corrupt':
-                data = data[:len(data) // 3]
+                # No two alike: known content is not read again.
+                data = data[:len(data) // 3] + b'%d' % index
             target = os.path.join(self.daemon.models, 'network.h5')
             if kind == 'slow':
                 with open(target, 'wb', buffering=0) as file:
@@ -79,7 +80,7 @@ class Swapper(threading.Thread):
 
 
 def swaps(arguments):
-    with Daemon('--settle-seconds', '50ms') as daemon:
+    with Daemon() as daemon:
         make_models.mlp(os.path.join(daemon.folder, 'network.h5'), [784, 128, 10])
         shutil.copyfile(os.path.join(daemon.folder, 'network.h5'),
                         os.path.join(daemon.models, 'network.h5'))
