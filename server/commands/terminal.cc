@@ -38,37 +38,110 @@ const char* Code(Style style) {
   return "";
 }
 
-// Splits into lines of at most `width` columns, between words where possible.
-std::vector<std::string> Break(std::string_view text, int width) {
+// Length of the JSON object or array at the start of `text`, or 0.
+size_t JsonLength(std::string_view text) {
+  if (!text.starts_with('{') && !text.starts_with('[')) return 0;
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if ((c == '}' || c == ']') && --depth == 0) {
+      return i + 1;
+    }
+  }
+  return 0;
+}
+
+// What is not broken while it fits on a line.
+struct Piece {
+  std::string_view text;
+  int blanks;    // before it
+  bool is_json;  // not broken even where it does not fit
+  int columns;   // that are to stay on a line if they can: of the whole object
+};
+
+// Length of what may not be broken at the start of JSON: up to a separator.
+size_t JsonPieceLength(std::string_view json) {
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == ',' || c == ':') {
+      return i + 1;
+    }
+  }
+  return json.size();
+}
+
+std::vector<Piece> SplitPieces(std::string_view text) {
+  std::vector<Piece> pieces;
+  int blanks = 0;
+  const auto take = [&](size_t length, bool is_json, int columns) {
+    pieces.push_back({text.substr(0, length), blanks, is_json, columns});
+    text.remove_prefix(length);
+    blanks = 0;
+  };
+  while (!text.empty()) {
+    if (text.front() == ' ') {
+      text.remove_prefix(1);
+      ++blanks;
+      continue;
+    }
+    if (size_t left = JsonLength(text); left > 0) {
+      int columns = DisplayWidth(text.substr(0, left));
+      while (left > 0) {
+        for (; text.front() == ' '; --left, ++blanks) text.remove_prefix(1);
+        const size_t length = JsonPieceLength(text.substr(0, left));
+        take(length, true, columns);
+        columns = 0;
+        left -= length;
+      }
+      continue;
+    }
+    size_t end = 1;
+    while (end < text.size() && text[end] != ' ' && JsonLength(text.substr(end)) == 0) ++end;
+    take(end, false, 0);
+  }
+  return pieces;
+}
+
+}  // namespace
+
+std::vector<std::string> BreakLines(std::string_view text, int width) {
   std::vector<std::string> lines(1);
   int used = 0;
-  while (!text.empty()) {
-    size_t end = text.find(' ');
-    end = end == std::string_view::npos ? text.size() : end;
-    std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (used > 0 && used + 1 + DisplayWidth(word) > width) {
-      lines.emplace_back();
-      used = 0;
-    }
+  const auto new_line = [&] {
+    lines.emplace_back();
+    used = 0;
+  };
+  for (Piece piece : SplitPieces(text)) {
+    int columns = DisplayWidth(piece.text);
+    if (piece.columns <= width) columns = std::max(columns, piece.columns);
+    if (used > 0 && used + piece.blanks + columns > width) new_line();
     if (used > 0) {
-      lines.back() += ' ';
-      ++used;
+      lines.back().append(piece.blanks, ' ');
+      used += piece.blanks;
     }
-    for (size_t length = 0; !word.empty(); word.remove_prefix(length)) {
-      length = CodePointLength(word);
-      if (used >= width) {
-        lines.emplace_back();
-        used = 0;
-      }
-      lines.back() += word.substr(0, length);
-      used += DisplayWidth(word.substr(0, length));
+    for (size_t length = 0; !piece.text.empty(); piece.text.remove_prefix(length)) {
+      length = CodePointLength(piece.text);
+      if (used >= width && !piece.is_json) new_line();
+      lines.back() += piece.text.substr(0, length);
+      used += DisplayWidth(piece.text.substr(0, length));
     }
   }
   return lines;
 }
-
-}  // namespace
 
 Terminal::Terminal() {
   const bool terminal = isatty(STDOUT_FILENO) == 1;
@@ -96,7 +169,7 @@ void Terminal::Wrapped(std::string_view prefix, std::string_view text, Style sty
     rest = text.substr(end + 1);
     text = text.substr(0, end);
   }
-  for (const std::string& line : Break(text, std::max(20, width_ - indent))) {
+  for (const std::string& line : BreakLines(text, std::max(20, width_ - indent))) {
     fmt::print("{}{}\n", first ? std::string(prefix) : std::string(indent, ' '),
                Styled(style, line));
     first = false;
@@ -153,7 +226,7 @@ void PrintTable(const Terminal& terminal, const std::vector<std::string>& header
     int used = 0;
     for (size_t column = 0; column + 1 < row.size(); ++column) used += widths[column] + 2;
     bool first = true;
-    for (const std::string& part : Break(row.back(), std::max(20, terminal.width() - used))) {
+    for (const std::string& part : BreakLines(row.back(), std::max(20, terminal.width() - used))) {
       fmt::print("{}{}\n", first ? line : std::string(used, ' '), terminal.Styled(style, part));
       first = false;
     }
@@ -165,7 +238,7 @@ void PrintTable(const Terminal& terminal, const std::vector<std::string>& header
 std::string Grouped(int64_t number) {
   std::string digits = fmt::format("{}", number);
   for (int i = static_cast<int>(digits.size()) - 3; i > (number < 0 ? 1 : 0); i -= 3) {
-    digits.insert(static_cast<size_t>(i), ",");
+    digits.insert(static_cast<size_t>(i), 1, ',');
   }
   return digits;
 }

@@ -28,6 +28,11 @@ class Terminal {
   int width_ = 100;
 };
 
+// `text` as lines of at most `width` columns, broken between words where possible.
+// JSON objects in it stay what they are when the lines are pasted: they are broken
+// after separators alone, never within a string.
+std::vector<std::string> BreakLines(std::string_view text, int width);
+
 // Columns a text takes: code points, those of double width counted twice.
 int DisplayWidth(std::string_view text);
 // `text` cut to `width` columns with "…", and filled up with blanks.
