@@ -33,12 +33,15 @@ std::string_view StatusPage() {
   code { font: .9em ui-monospace, monospace; }
   ul { margin: .5rem 0 0; padding-left: 1.2rem; }
   li.error { color: var(--bad); } li.warning { color: var(--busy); } li.info { color: var(--muted); }
+  nav { display: flex; justify-content: space-between; align-items: center; margin-top: 1rem; }
   footer { margin-top: 2rem; font-size: .9rem; }
   a { color: inherit; }
 </style>
 </head>
 <body>
 <header><h1>h5serve</h1><span id="ready" class="badge"></span><span id="facts" class="muted"></span></header>
+<nav class="muted"><span id="counts"></span>
+  <input id="filter" type="search" placeholder="name, state or code" aria-label="filter"></nav>
 <main id="models"></main>
 <footer class="muted">
   <a href="/metrics">metrics</a> · <a href="/status.json">status.json</a> ·
@@ -90,6 +93,24 @@ const show = model => {
   }
   return card;
 };
+// What needs a person comes first.
+const urgency = m => m.state === 'refused' || m.replacement === 'refused' ? 0
+  : m.state === 'serving' ? 2 : 1;
+const text = m => [m.name, m.state, m.replacement, ...m.diagnoses.map(d => d.code)].join(' ')
+  .toLowerCase();
+const list = models => {
+  const counts = {};
+  for (const m of models) counts[m.state] = (counts[m.state] || 0) + 1;
+  document.getElementById('counts').textContent =
+    Object.entries(counts).map(([state, n]) => n + ' ' + state).join(' · ');
+  const wanted = document.getElementById('filter').value.toLowerCase();
+  const shown = models.filter(m => text(m).includes(wanted)).sort((a, b) => urgency(a) - urgency(b));
+  document.getElementById('models').replaceChildren(...(shown.length ? shown.map(show)
+    : [element('p', models.length ? 'No model matches.'
+      : 'No models yet: put a .h5 file into the model directory.', 'muted')]));
+};
+let models = [];
+document.getElementById('filter').addEventListener('input', () => list(models));
 const refresh = async () => {
   try {
     const status = await (await fetch('/status.json')).json();
@@ -98,9 +119,8 @@ const refresh = async () => {
     ready.className = 'badge ' + (status.ready ? 'ready' : 'notready');
     document.getElementById('facts').textContent = 'version ' + status.version + ' · ' +
       bytes(status.memory_used_bytes) + ' of models' + (status.reason ? ' · ' + status.reason : '');
-    const models = status.models.filter(m => m.state !== 'removed');
-    document.getElementById('models').replaceChildren(...(models.length ? models.map(show)
-      : [element('p', 'No models yet: put a .h5 file into the model directory.', 'muted')]));
+    models = status.models.filter(m => m.state !== 'removed');
+    list(models);
     document.getElementById('updated').textContent = 'updated ' + new Date().toLocaleTimeString();
   } catch (error) {
     document.getElementById('updated').textContent = 'no answer: ' + error;
