@@ -10,15 +10,18 @@ namespace h5serve::model {
 namespace {
 
 // On Linux niceness belongs to the thread, whatever POSIX says of processes.
-void LowerPriority(int nice) {
-  if (nice <= 0) return;
-  const auto thread = static_cast<id_t>(syscall(SYS_gettid));
-  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + nice);
+int OwnNiceness() {
+  return getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
+}
+
+void SetNiceness(int niceness) {
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), niceness);
 }
 
 }  // namespace
 
-ThreadPerTask::ThreadPerTask(int nice) : nice_(nice) {}
+// A task's thread may start the next one, which would inherit its niceness.
+ThreadPerTask::ThreadPerTask(int nice) : niceness_(OwnNiceness() + nice) {}
 
 ThreadPerTask::~ThreadPerTask() {
   // A task may submit another while it is waited for.
@@ -39,7 +42,7 @@ void ThreadPerTask::Run(std::function<void()> task) {
   workers_.emplace_back();
   Worker* const worker = &workers_.back();
   worker->thread = std::thread([this, worker, task = std::move(task)]() mutable {
-    LowerPriority(nice_);
+    SetNiceness(niceness_);
     task();
     // What the task holds goes before the thread counts as finished.
     task = nullptr;
@@ -61,7 +64,8 @@ void ThreadPerTask::Collect() {
   for (Worker& worker : finished) worker.thread.join();
 }
 
-SerialExecutor::SerialExecutor(int nice) : thread_([this, nice] { Loop(nice); }) {}
+SerialExecutor::SerialExecutor(int nice)
+    : thread_([this, niceness = OwnNiceness() + nice] { Loop(niceness); }) {}
 
 SerialExecutor::~SerialExecutor() {
   {
@@ -76,8 +80,8 @@ void SerialExecutor::Run(std::function<void()> task) {
   tasks_.push_back(std::move(task));
 }
 
-void SerialExecutor::Loop(int nice) {
-  LowerPriority(nice);
+void SerialExecutor::Loop(int niceness) {
+  SetNiceness(niceness);
   const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !tasks_.empty();
   };

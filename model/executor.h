@@ -25,7 +25,7 @@ class Executor {
 // Thread-safe. Destruction waits for all tasks.
 class ThreadPerTask : public Executor {
  public:
-  // `nice` is added to the threads' niceness.
+  // `nice` is added to the niceness of the thread that constructs this.
   explicit ThreadPerTask(int nice);
   ~ThreadPerTask() override;
   void Run(std::function<void()> task) override;
@@ -38,7 +38,7 @@ class ThreadPerTask : public Executor {
   // Joins what has finished.
   void Collect() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const int nice_;
+  const int niceness_;
   absl::Mutex mutex_;
   std::list<Worker> workers_ ABSL_GUARDED_BY(mutex_);
 };
@@ -53,7 +53,7 @@ class SerialExecutor : public Executor {
   void Run(std::function<void()> task) override;
 
  private:
-  void Loop(int nice);
+  void Loop(int niceness);
 
   absl::Mutex mutex_;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);

@@ -65,7 +65,10 @@ struct Daemon::State {
         log(options.server.log_level, options.server.log_format),
         batch_listener(&metrics),
         lifecycle_listener(&log, &metrics,
-                           [this](const std::string& model) { UpdateHealth(model); }),
+                           [this](const std::string& model, bool came_or_went) {
+                             UpdateModelHealth(model);
+                             if (came_or_went) UpdateServerHealth();
+                           }),
         threads(options.server.threads > 0 ? options.server.threads : config::AvailableCpus()),
         batcher(threads, &batch_listener),
         loads(kLoadNice),
@@ -79,8 +82,9 @@ struct Daemon::State {
   ServiceContext Context();
   absl::Status Listen();
   bool Ready() const { return !draining && manager.readiness().ready; }
-  // Tells health watchers about a model and about the server.
-  void UpdateHealth(const std::string& model);
+  // Tell health watchers about a model and about the server.
+  void UpdateModelHealth(const std::string& model);
+  void UpdateServerHealth();
 
   const config::Options options;
   Log log;
@@ -191,15 +195,17 @@ absl::Status Daemon::State::Listen() {
   return absl::OkStatus();
 }
 
-void Daemon::State::UpdateHealth(const std::string& model) {
-  // Looked at under the lock, so that what is told last is what is true last.
+// Both look at the state under the lock, so that what is told last is what is true last.
+void Daemon::State::UpdateModelHealth(const std::string& model) {
   absl::MutexLock lock(&health_mutex);
-  bool serving = false;
-  for (const Served& served : store.All()) serving = serving || served->name == model;
+  const bool serving = store.Find({model, std::nullopt, ""}).ok();
+  if (grpc != nullptr) grpc->SetHealth("model/" + model, serving && !draining);
+}
+
+void Daemon::State::UpdateServerHealth() {
+  absl::MutexLock lock(&health_mutex);
   const bool ready = Ready();
-  if (grpc == nullptr) return;
-  if (!model.empty()) grpc->SetHealth("model/" + model, serving && !draining);
-  grpc->SetServerHealth(ready);
+  if (grpc != nullptr) grpc->SetServerHealth(ready);
 }
 
 Daemon::Daemon(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -250,8 +256,8 @@ void Daemon::Stop() {
   state_->draining = true;
   state_->log.Info("stopping", {{"drain_delay_ms", options.drain_delay.count()},
                                 {"drain_timeout_ms", options.drain_timeout.count()}});
-  for (const Served& served : state_->store.All()) state_->UpdateHealth(served->name);
-  state_->UpdateHealth("");
+  for (const Served& served : state_->store.All()) state_->UpdateModelHealth(served->name);
+  state_->UpdateServerHealth();
   absl::SleepFor(absl::FromChrono(options.drain_delay));
   // gRPC cancels what arrives while it shuts down, which clients take for their own
   // doing; who asks now is told UNAVAILABLE instead, and tries elsewhere.

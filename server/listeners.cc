@@ -23,14 +23,14 @@ void ReportingLifecycleListener::OnState(const model::VersionStatus& status) {
   if (!status.path.empty()) fields.emplace_back("path", status.path);
   const std::string message = fmt::format("model {}", Name(status.state));
   // How a load ends is told by OnLoad, with all there is to know.
-  const bool notable =
+  const bool went =
       status.state == model::ModelState::kDraining || status.state == model::ModelState::kRemoved;
-  if (notable) {
+  if (went) {
     log_->Info(message, fields);
   } else {
     log_->Debug(message, fields);
   }
-  if (changed_) changed_(status.model);
+  if (changed_) changed_(status.model, went || status.state == model::ModelState::kServing);
 }
 
 void ReportingLifecycleListener::OnLoad(
@@ -78,7 +78,7 @@ void ReportingLifecycleListener::OnScan(absl::Time when, bool overflowed) {
 
 void ReportingLifecycleListener::OnForgotten(const std::string& model, int64_t version) {
   metrics_->OnForgotten(model, version);
-  if (changed_) changed_(model);
+  if (changed_) changed_(model, true);
 }
 
 }  // namespace h5serve::server

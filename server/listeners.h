@@ -30,9 +30,10 @@ class MetricsBatchListener : public compute::BatchListener {
 // Thread-safe.
 class ReportingLifecycleListener : public model::LifecycleListener {
  public:
-  // `changed` is called with a model's name after each step of it.
-  ReportingLifecycleListener(Log* log, Metrics* metrics,
-                             std::function<void(const std::string& model)> changed)
+  // `changed` is called after each step of a model, and told whether a version
+  // came into service or left it or the disk.
+  using Changed = std::function<void(const std::string& model, bool came_or_went)>;
+  ReportingLifecycleListener(Log* log, Metrics* metrics, Changed changed)
       : log_(log), metrics_(metrics), changed_(std::move(changed)) {}
 
   void OnState(const model::VersionStatus& status) override;
@@ -45,7 +46,7 @@ class ReportingLifecycleListener : public model::LifecycleListener {
  private:
   Log* const log_;
   Metrics* const metrics_;
-  const std::function<void(const std::string& model)> changed_;
+  const Changed changed_;
 };
 
 }  // namespace h5serve::server

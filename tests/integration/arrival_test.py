@@ -200,6 +200,13 @@ class ArrivalTest(unittest.TestCase):
         status, text = self.daemon.get('/status.json')
         self.assertEqual(200, status, text)
 
+    def test_ten_thousand_other_files(self):
+        for i in range(10000):
+            open(self.place('file%d.%s' % (i, 'h5.part' if i % 2 else 'txt')), 'w').close()
+        good, content = self.source(1)
+        shutil.copyfile(good, self.place('m.h5'))
+        wait_until(lambda: self.served() == [content], 'the model among them serves')
+
 
 class PollingTest(ArrivalTest):
     """The same without inotify."""
