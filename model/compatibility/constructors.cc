@@ -109,8 +109,11 @@ std::span<const Constructor> RowsOf(KerasLine line) {
   return {};
 }
 
-auto RowsOf(KerasLine line, std::string_view class_name) {
-  return std::ranges::equal_range(RowsOf(line), class_name, {}, &Constructor::class_name);
+std::span<const Constructor> RowsOf(KerasLine line, std::string_view class_name) {
+  const std::span<const Constructor> rows = RowsOf(line);
+  const auto first = std::ranges::lower_bound(rows, class_name, {}, &Constructor::class_name);
+  const auto last = std::ranges::upper_bound(rows, class_name, {}, &Constructor::class_name);
+  return {first, last};
 }
 
 bool ListsWord(std::string_view words, std::string_view word) {
