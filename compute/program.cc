@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "compute/aligned_memory.h"
 #include "compute/evaluate_op.h"
+#include "compute/finite.h"
 #include "compute/optimize/optimize.h"
 #include "compute/plan.h"
 
@@ -76,9 +77,7 @@ Tensor CopyOf(const Tensor& tensor) {
 
 bool IsFinite(const Tensor& tensor) {
   if (tensor.dtype() != DType::kFloat32) return true;
-  const float* values = tensor.data<float>();
-  return std::all_of(values, values + tensor.num_elements(),
-                     [](float value) { return std::isfinite(value); });
+  return AllFinite(tensor.data<float>(), tensor.num_elements());
 }
 
 absl::Status WithLabel(const std::string& label, const absl::Status& status) {

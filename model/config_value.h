@@ -14,22 +14,22 @@
 namespace h5serve::model {
 
 // null, a bool, an integer, a float, a string, a list or a dict. A plain value
-// type: copies are deep, and equality ignores the position. JSON's NaN and Infinity tokens (Python writes them)
-// are floats here.
+// type: copies are deep, and equality ignores the position. JSON's NaN and Infinity tokens (Python
+// writes them) are floats here.
 class ConfigValue {
  public:
   using List = std::vector<ConfigValue>;
   using Dict = std::map<std::string, ConfigValue, std::less<>>;
 
   ConfigValue() = default;
-  ConfigValue(bool value) : value_(value) {}                      // NOLINT: implicit on purpose
+  ConfigValue(bool value) : value_(value) {}                       // NOLINT: implicit on purpose
   ConfigValue(int value) : value_(static_cast<int64_t>(value)) {}  // NOLINT
-  ConfigValue(int64_t value) : value_(value) {}                   // NOLINT
-  ConfigValue(double value) : value_(value) {}                    // NOLINT
-  ConfigValue(const char* value) : value_(std::string(value)) {}  // NOLINT
-  ConfigValue(std::string value) : value_(std::move(value)) {}    // NOLINT
-  ConfigValue(List value) : value_(std::move(value)) {}           // NOLINT
-  ConfigValue(Dict value) : value_(std::move(value)) {}           // NOLINT
+  ConfigValue(int64_t value) : value_(value) {}                    // NOLINT
+  ConfigValue(double value) : value_(value) {}                     // NOLINT
+  ConfigValue(const char* value) : value_(std::string(value)) {}   // NOLINT
+  ConfigValue(std::string value) : value_(std::move(value)) {}     // NOLINT
+  ConfigValue(List value) : value_(std::move(value)) {}            // NOLINT
+  ConfigValue(Dict value) : value_(std::move(value)) {}            // NOLINT
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
@@ -44,7 +44,9 @@ class ConfigValue {
   bool as_bool() const { return std::get<bool>(value_); }
   int64_t as_int() const { return std::get<int64_t>(value_); }
   // Integers count as floats.
-  double as_float() const { return is_int() ? static_cast<double>(as_int()) : std::get<double>(value_); }
+  double as_float() const {
+    return is_int() ? static_cast<double>(as_int()) : std::get<double>(value_);
+  }
   const std::string& as_string() const { return std::get<std::string>(value_); }
   const List& as_list() const { return std::get<List>(value_); }
   const Dict& as_dict() const { return std::get<Dict>(value_); }
@@ -69,7 +71,9 @@ class ConfigValue {
   // Compact JSON, dict keys sorted; cut with "…" beyond `max_chars` (0: never).
   std::string ToJson(size_t max_chars = 0) const;
 
-  friend bool operator==(const ConfigValue& a, const ConfigValue& b) { return a.value_ == b.value_; }
+  friend bool operator==(const ConfigValue& a, const ConfigValue& b) {
+    return a.value_ == b.value_;
+  }
 
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, List, Dict> value_;

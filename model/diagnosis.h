@@ -125,7 +125,7 @@ struct CodeInfo {
 
 const CodeInfo& Info(Code code);
 std::span<const CodeInfo> AllCodes();
-std::string_view Name(Code code);      // "FILE_NOT_FOUND"
+std::string_view Name(Code code);       // "FILE_NOT_FOUND"
 std::string_view Name(Severity value);  // "error", "warning", "info"
 // The table as the document docs/failures.md.
 std::string CodesAsMarkdown();

@@ -10,9 +10,7 @@ namespace h5serve::model {
 namespace {
 
 // On Linux niceness belongs to the thread, whatever POSIX says of processes.
-int OwnNiceness() {
-  return getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
-}
+int OwnNiceness() { return getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid))); }
 
 void SetNiceness(int niceness) {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), niceness);

@@ -29,6 +29,7 @@ class Loader {
       outcome_.diagnoses.Add(Code::kInternalError,
                              fmt::format("the load failed unexpectedly: {}", error.what()));
     }
+    TakeDigest();
     EndPhase();
     if (outcome_.diagnoses.has_errors()) outcome_.servable = nullptr;
     outcome_.diagnoses.Sort();
@@ -83,13 +84,10 @@ class Loader {
     ReadOptions options;
     options.timeout = request_.options.read_timeout;
     options.max_file_bytes = request_.options.max_file_bytes;
-    std::optional<ModelImage> image = ReadModelFile(request_.path, options, &outcome_.diagnoses);
+    std::optional<ModelImage> image =
+        ReadModelFile(request_.path, options, &outcome_.diagnoses, &digest_);
     if (!image) return std::nullopt;
     outcome_.facts.file_bytes = image->file_bytes;
-    outcome_.facts.sha256 = image->sha256;
-    if (!image->sha256.empty()) {
-      CheckDigest(request_.path, image->sha256, &outcome_.diagnoses);
-    }
     if (!image->model_config) {
       DiagnoseContents(*image, &outcome_.diagnoses);
       if (!failed()) {
@@ -140,14 +138,24 @@ class Loader {
     const bool independent_rows = RunTrials(trial, &outcome_.diagnoses);
     if (failed()) return;
     CheckGolden(trial, request_.path, request_.options.compatibility, &outcome_.diagnoses);
+    TakeDigest();
     if (failed()) return;
     const bool batchable = !batch_dependent && independent_rows;
     outcome_.servable = std::make_shared<const Servable>(outcome_.signature, outcome_.facts,
                                                          std::move(program), batchable);
   }
 
+  // Waits for the digest, which was computed beside all the rest.
+  void TakeDigest() {
+    if (!digest_.valid()) return;
+    outcome_.facts.sha256 = digest_.get();
+    if (outcome_.facts.sha256.empty()) return;
+    CheckDigest(request_.path, outcome_.facts.sha256, &outcome_.diagnoses);
+  }
+
   const LoadRequest& request_;
   LoadOutcome outcome_;
+  FileDigest digest_;
   std::optional<LoadPhase> phase_;
   Clock::time_point phase_start_;
 };

@@ -23,10 +23,10 @@ std::string_view Name(LoadPhase phase);  // "reading", …
 
 struct LoadRequest {
   std::string path;
-  config::ModelOptions options;       // policy, names, custom objects, …
-  const Signature* in_service = nullptr;  // signature to compare with, or null
-  int64_t memory_budget_bytes = 0;    // 0: unlimited
-  bool assess_releases = false;  // fill LoadOutcome::releases
+  config::ModelOptions options;             // policy, names, custom objects, …
+  const Signature* in_service = nullptr;    // signature to compare with, or null
+  int64_t memory_budget_bytes = 0;          // 0: unlimited
+  bool assess_releases = false;             // fill LoadOutcome::releases
   std::function<void(LoadPhase)> on_phase;  // may be empty
 };
 
@@ -34,9 +34,9 @@ struct LoadOutcome {
   // Null when refused.
   std::shared_ptr<const Servable> servable;
   DiagnosisList diagnoses;
-  ModelFacts facts;                    // as far as the load came
-  Signature signature;                 // as far as the load came
-  std::unique_ptr<KerasModel> model;   // canonical model for `summary`; null if not understood
+  ModelFacts facts;                   // as far as the load came
+  Signature signature;                // as far as the load came
+  std::unique_ptr<KerasModel> model;  // canonical model for `summary`; null if not understood
   // Output shapes of each layer by path, and parameters by layer name, for `summary`.
   std::map<std::string, std::vector<compute::Shape>> output_shapes;
   std::map<std::string, int64_t> layer_parameters;

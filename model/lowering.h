@@ -119,7 +119,8 @@ class LayerScope {
 };
 
 // Lowers one call of a layer. Returns the outputs, or {} after a failure.
-using LowerFunction = std::vector<KerasTensor> (*)(const LayerScope& scope, const CallInputs& inputs);
+using LowerFunction = std::vector<KerasTensor> (*)(const LayerScope& scope,
+                                                   const CallInputs& inputs);
 
 // One weight array that a layer owns.
 struct WeightRole {
@@ -142,6 +143,7 @@ const LayerClass* FindLayerClass(std::string_view canonical_name);
 std::span<const LayerClass> AllLayerClasses();
 
 // Convenience for layers with one input and one output.
-std::vector<KerasTensor> One(compute::Value value, std::optional<compute::Value> mask = std::nullopt);
+std::vector<KerasTensor> One(compute::Value value,
+                             std::optional<compute::Value> mask = std::nullopt);
 
 }  // namespace h5serve::model

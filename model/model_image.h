@@ -29,7 +29,6 @@ struct ModelImage {
 
   Container container = Container::kHdf5;
   int64_t file_bytes = 0;
-  std::string sha256;  // of the whole file, lower-case hex; empty if that failed
 
   std::optional<std::string> model_config;     // JSON text
   std::optional<std::string> training_config;  // JSON text

@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 
+#include "compute/finite.h"
 #include "model/npz.h"
 
 namespace h5serve::model {
@@ -18,7 +19,8 @@ using compute::kUnknown;
 using compute::Shape;
 using compute::Tensor;
 
-enum class Fill { kZeros, kOnes, kRandom };
+// kOnesAndRandom: half of the rows ones, half as kRandom alone.
+enum class Fill { kZeros, kOnes, kRandom, kOnesAndRandom };
 
 // Open dimensions are tried with these sizes until one fits.
 constexpr int64_t kTrialSizes[] = {8, 16, 32, 64, 128, 256, 1};
@@ -40,7 +42,8 @@ std::optional<Tensor> MakeInput(const TensorSpec& spec, int64_t rows, int64_t op
   float* data = values.mutable_data<float>();
   std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
   for (int64_t i = 0; i < *count; ++i) {
-    data[i] = fill == Fill::kZeros ? 0.0f : fill == Fill::kOnes ? 1.0f : uniform(random);
+    const bool ones = fill == Fill::kOnes || (fill == Fill::kOnesAndRandom && i < *count / 2);
+    data[i] = fill == Fill::kZeros ? 0.0f : ones ? 1.0f : uniform(random);
   }
   absl::StatusOr<Tensor> cast = compute::Cast(values, spec.dtype);
   if (!cast.ok()) return std::nullopt;
@@ -79,8 +82,7 @@ std::optional<int64_t> FindOpenSize(const Servable& servable, std::vector<Tensor
 bool AllFinite(const Tensor& tensor) {
   const absl::StatusOr<Tensor> values = compute::Cast(tensor, DType::kFloat32);
   if (!values.ok()) return true;  // strings
-  const float* data = values->data<float>();
-  return std::all_of(data, data + values->num_elements(), [](float x) { return std::isfinite(x); });
+  return compute::AllFinite(values->data<float>(), values->num_elements());
 }
 
 std::string FirstNonFinite(const Servable& servable, const std::vector<Tensor>& inputs) {
@@ -101,6 +103,7 @@ std::string_view Name(Fill fill) {
     case Fill::kOnes:
       return "ones";
     case Fill::kRandom:
+    case Fill::kOnesAndRandom:
       return "random input";
   }
   return "";
@@ -163,59 +166,67 @@ bool HasRows(const std::vector<Tensor>& tensors, int64_t rows) {
   });
 }
 
-// Whether each row of `inputs` alone gives that row of `together`.
-bool RowsAreIndependent(const Servable& servable, const std::vector<Tensor>& inputs,
-                        const std::vector<Tensor>& together, int64_t rows) {
-  if (!HasRows(inputs, rows) || !HasRows(together, rows)) return false;
-  for (int64_t row = 0; row < rows; ++row) {
-    std::vector<Tensor> own, alone;
-    for (const Tensor& input : inputs) own.push_back(input.Rows(row, row + 1));
-    if (!servable.Predict(own, nullptr, &alone).ok() || !HasRows(alone, 1)) return false;
-    for (size_t i = 0; i < alone.size(); ++i) {
-      double worst = 0;
-      if (!Close(together[i].Rows(row, row + 1), alone[i], 1e-3, 1e-3, &worst)) return false;
-    }
-  }
-  return true;
+bool AllClose(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  double worst = 0;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](const Tensor& x, const Tensor& y) {
+    return Close(x, y, 1e-3, 1e-3, &worst);
+  });
 }
 
 // The trials of one model; what they give is counted.
 class Trials {
  public:
-  explicit Trials(const Servable& servable) : servable_(servable) {}
+  Trials(const Servable& servable, int64_t open) : servable_(servable), open_(open) {}
 
-  // False when the model does not run on such input.
-  bool Run(Fill fill, int64_t rows, int64_t open) {
-    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable_, rows, open, fill);
-    std::vector<Tensor> outputs;
-    if (!inputs || !servable_.Predict(*inputs, nullptr, &outputs).ok()) return false;
-    Count(fill, rows, open, outputs);
-    if (rows > 1) independent_ = RowsAreIndependent(servable_, *inputs, outputs, rows);
-    return true;
+  // What the model makes of one row; nothing when it does not run on such input.
+  std::vector<Tensor> Run(Fill fill) {
+    std::vector<Tensor> outputs = Predict(fill, 1);
+    if (!outputs.empty()) Count(fill, outputs);
+    return outputs;
   }
 
-  void Count(Fill fill, int64_t rows, int64_t open, const std::vector<Tensor>& outputs) {
+  void Count(Fill fill, const std::vector<Tensor>& outputs) {
     if (std::all_of(outputs.begin(), outputs.end(), AllFinite)) {
       ++finite_;
     } else if (message_.empty()) {
       message_ = fmt::format("a trial run on {} gives NaN or infinite values, first in layer {}",
                              Name(fill),
-                             FirstNonFinite(servable_, *MakeInputs(servable_, rows, open, fill)));
+                             FirstNonFinite(servable_, *MakeInputs(servable_, 1, open_, fill)));
     }
   }
 
-  bool independent() const { return independent_; }
   void Report(DiagnosisList* diagnoses) const {
     if (message_.empty()) return;
     Diagnosis& diagnosis = diagnoses->Add(Code::kNonfiniteOutput, message_);
     if (finite_ > 0) diagnosis.severity = Severity::kWarning;
   }
 
+  // Whether two rows give together what they gave alone.
+  bool RowsAreIndependent(const std::vector<Tensor>& ones, const std::vector<Tensor>& random) {
+    if (!HasRows(ones, 1) || !HasRows(random, 1)) return false;
+    const std::vector<Tensor> both = Predict(Fill::kOnesAndRandom, 2);
+    if (both.empty() || !HasRows(both, 2)) return false;
+    std::vector<Tensor> first, second;
+    for (const Tensor& output : both) {
+      first.push_back(output.Rows(0, 1));
+      second.push_back(output.Rows(1, 2));
+    }
+    return AllClose(first, ones) && AllClose(second, random);
+  }
+
  private:
+  std::vector<Tensor> Predict(Fill fill, int64_t rows) {
+    const std::optional<std::vector<Tensor>> inputs = MakeInputs(servable_, rows, open_, fill);
+    std::vector<Tensor> outputs;
+    if (!inputs || (rows > 1 && !HasRows(*inputs, rows))) return {};
+    if (!servable_.Predict(*inputs, nullptr, &outputs).ok()) return {};
+    return outputs;
+  }
+
   const Servable& servable_;
+  const int64_t open_;
   int finite_ = 0;
   std::string message_;
-  bool independent_ = false;
 };
 
 }  // namespace
@@ -237,13 +248,12 @@ bool RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
     }
     return false;
   }
-  Trials trials(servable);
-  trials.Count(Fill::kZeros, 1, *open, zeros);
-  trials.Run(Fill::kOnes, 1, *open);
-  // Two rows where the model takes them: they tell whether rows are independent.
-  if (!trials.Run(Fill::kRandom, 2, *open)) trials.Run(Fill::kRandom, 1, *open);
+  Trials trials(servable, *open);
+  trials.Count(Fill::kZeros, zeros);
+  const std::vector<Tensor> ones = trials.Run(Fill::kOnes);
+  const std::vector<Tensor> random = trials.Run(Fill::kRandom);
   trials.Report(diagnoses);
-  return trials.independent();
+  return trials.RowsAreIndependent(ones, random);
 }
 
 void CheckGolden(const Servable& servable, const std::string& path,

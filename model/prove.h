@@ -13,7 +13,7 @@ namespace h5serve::model {
 // finite values, with the first layer that produced one; a warning when only some
 // do not. Shapes that only fail because an open dimension was tried too small
 // are tried larger. Returns true when a row's outputs do not depend on the other
-// rows: two random rows give together what they give alone.
+// rows: two rows give together what they give alone.
 bool RunTrials(const Servable& servable, DiagnosisList* diagnoses);
 
 // Compares with `path`.golden.npz (arrays "inputs/NAME", "outputs/NAME") as the

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "compute/finite.h"
 #include "model/custom/definition.h"
 #include "model/custom/lower_custom.h"
 #include "model/custom/skeleton.h"
@@ -356,9 +357,9 @@ class Binder {
     if (weight.tensor.dtype() != compute::DType::kFloat32) return;
     const float* values = weight.tensor.data<float>();
     const int64_t count = weight.tensor.num_elements();
+    if (compute::AllFinite(values, count)) return;
     int64_t bad = 0;
     for (int64_t i = 0; i < count; ++i) bad += !std::isfinite(values[i]);
-    if (bad == 0) return;
     diagnoses_.Add(
         Code::kWeightNonfinite,
         fmt::format("{} of {} values of {} are NaN or infinite", bad, count, weight.path),

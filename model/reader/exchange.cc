@@ -1,6 +1,7 @@
 #include "model/reader/exchange.h"
 
 #include <algorithm>
+#include <set>
 
 #include "model/text_encoding.h"
 
@@ -152,11 +153,17 @@ void EncodeArray(const ReaderRecords::Array& array, Encoder* encoder) {
   encoder->Number(static_cast<uint64_t>(array.dtype));
   encoder->Number(array.shape.rank());
   for (const int64_t dim : array.shape) encoder->Number(dim);
+  encoder->Number(array.in_file);
   encoder->Number(array.offset);
   if (array.dtype == compute::DType::kString) encoder->Texts(array.strings);
 }
 
-ReaderRecords::Array DecodeArray(Decoder* decoder, uint64_t arena_end) {
+// Whether [offset, offset + bytes) lies in [begin, end).
+bool LiesWithin(uint64_t offset, uint64_t bytes, uint64_t begin, uint64_t end) {
+  return offset >= begin && offset <= end && bytes <= end - offset;
+}
+
+ReaderRecords::Array DecodeArray(Decoder* decoder, uint64_t arena_end, uint64_t file_bytes) {
   ReaderRecords::Array array;
   array.path = decoder->Text();
   array.dtype = static_cast<compute::DType>(
@@ -165,6 +172,7 @@ ReaderRecords::Array DecodeArray(Decoder* decoder, uint64_t arena_end) {
   for (uint64_t axis = 0; axis < rank; ++axis) {
     array.shape.push_back(static_cast<int64_t>(decoder->NumberBelow(compute::kMaxElements + 1)));
   }
+  array.in_file = decoder->NumberBelow(2) != 0;
   array.offset = decoder->Number();
   const std::optional<int64_t> elements = compute::CheckedElementCount(array.shape);
   if (!decoder->ok() || !elements) {
@@ -176,12 +184,25 @@ ReaderRecords::Array DecodeArray(Decoder* decoder, uint64_t arena_end) {
     if (array.strings.size() != static_cast<uint64_t>(*elements)) decoder->Fail();
   } else {
     const uint64_t bytes = static_cast<uint64_t>(*elements) * compute::SizeOf(array.dtype);
-    if (array.offset % kArenaAlignment != 0 || array.offset < kArenaOffset ||
-        array.offset > arena_end || bytes > arena_end - array.offset) {
-      decoder->Fail();
-    }
+    const bool sound = array.in_file ? LiesWithin(array.offset, bytes, 0, file_bytes)
+                                     : array.offset % kArenaAlignment == 0 &&
+                                           LiesWithin(array.offset, bytes, kArenaOffset, arena_end);
+    if (!sound) decoder->Fail();
   }
   return array;
+}
+
+// Not more than the file holds, lest many arrays claim the same bytes.
+bool FitInFile(const std::vector<ReaderRecords::Array>& arrays, uint64_t file_bytes) {
+  std::set<std::pair<uint64_t, uint64_t>> places;
+  uint64_t left = file_bytes;
+  for (const ReaderRecords::Array& array : arrays) {
+    const uint64_t bytes = array.shape.num_elements() * compute::SizeOf(array.dtype);
+    if (!array.in_file || !places.emplace(array.offset, bytes).second) continue;
+    if (bytes > left) return false;
+    left -= bytes;
+  }
+  return true;
 }
 
 }  // namespace
@@ -201,12 +222,13 @@ std::string SerializeRecords(const ReaderRecords& records) {
   return encoder.Take();
 }
 
-std::optional<ReaderRecords> ParseRecords(std::span<const std::byte> bytes, uint64_t arena_end) {
+std::optional<ReaderRecords> ParseRecords(std::span<const std::byte> bytes, uint64_t arena_end,
+                                          uint64_t file_bytes) {
   Decoder decoder(bytes);
   ReaderRecords records;
   DecodeImage(&decoder, &records.image);
   for (uint64_t left = decoder.Count(); left > 0 && decoder.ok(); --left) {
-    records.arrays.push_back(DecodeArray(&decoder, arena_end));
+    records.arrays.push_back(DecodeArray(&decoder, arena_end, file_bytes));
   }
   for (uint64_t left = decoder.NumberBelow(kMaxFindings + 1); left > 0 && decoder.ok(); --left) {
     const uint64_t code = decoder.NumberBelow(AllCodes().size());
@@ -215,6 +237,7 @@ std::optional<ReaderRecords> ParseRecords(std::span<const std::byte> bytes, uint
         {static_cast<Code>(code), std::move(message), Printable(decoder.RawText(), 1000)});
   }
   if (!decoder.ok() || !decoder.at_end()) return std::nullopt;
+  if (!FitInFile(records.arrays, file_bytes)) return std::nullopt;
   return records;
 }
 

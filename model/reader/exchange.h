@@ -45,9 +45,11 @@ struct ReaderRecords {
     std::string path;
     compute::DType dtype = compute::DType::kFloat32;
     compute::Shape shape;
-    // Of the elements in the shared memory; unused for strings.
+    // Of the elements: in the shared memory, or in the file, where they lie there
+    // just as memory wants them. Unused for strings.
     uint64_t offset = 0;
     std::vector<std::string> strings;
+    bool in_file = false;
   };
   struct Finding {
     Code code;
@@ -64,7 +66,10 @@ struct ReaderRecords {
 std::string SerializeRecords(const ReaderRecords& records);
 
 // Trusts nothing: nullopt unless all lengths, codes, types and shapes are sound
-// and all arrays lie within [kArenaOffset, arena_end). Text comes out as UTF-8.
-std::optional<ReaderRecords> ParseRecords(std::span<const std::byte> bytes, uint64_t arena_end);
+// and all arrays lie within [kArenaOffset, arena_end) or the file, of which they
+// have no more than its size, but for those at the same place. Text comes out as
+// UTF-8.
+std::optional<ReaderRecords> ParseRecords(std::span<const std::byte> bytes, uint64_t arena_end,
+                                          uint64_t file_bytes);
 
 }  // namespace h5serve::model

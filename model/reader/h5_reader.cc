@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <hdf5.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -353,16 +352,11 @@ uint64_t Arena::Allocate(uint64_t bytes) {
   return aligned;
 }
 
-void Arena::Fill(uint64_t offset, const std::byte* source, uint64_t bytes) const {
-  constexpr uint64_t kMuch = 64 << 10;
-  while (bytes >= kMuch) {
-    const ssize_t written = pwrite(descriptor_, source, bytes, static_cast<off_t>(offset));
-    if (written <= 0) break;
-    offset += written;
-    source += written;
-    bytes -= written;
-  }
-  std::memcpy(base_ + offset, source, bytes);
+bool Arena::LeaveInFile(uint64_t bytes) {
+  if (bytes > left_in_file_ || bytes > capacity_ - used_) return false;
+  left_in_file_ -= bytes;
+  capacity_ -= bytes;  // the parent's memory counts as well
+  return true;
 }
 
 void InitializeHdf5() {

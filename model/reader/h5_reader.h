@@ -14,28 +14,27 @@ void InitializeHdf5();
 // Memory for arrays, filled from the front.
 class Arena {
  public:
-  // `descriptor` is of the file that is mapped at `base`. `has_budget` tells whose
-  // fault it is when there is no room.
-  Arena(std::byte* base, int descriptor, uint64_t capacity_bytes, bool has_budget)
+  // `has_budget` tells whose fault it is when there is no room.
+  Arena(std::byte* base, uint64_t capacity_bytes, uint64_t file_bytes, bool has_budget)
       : base_(base),
-        descriptor_(descriptor),
         capacity_(capacity_bytes),
         used_(kArenaOffset),
+        left_in_file_(file_bytes),
         has_budget_(has_budget) {}
 
   // Offset of `bytes` new bytes, aligned for arrays, or 0 when there is no room.
   uint64_t Allocate(uint64_t bytes);
   std::byte* at(uint64_t offset) const { return base_ + offset; }
-  // Copies to allocated bytes. Much goes by write, which takes half the time of
-  // touching fresh shared memory page by page.
-  void Fill(uint64_t offset, const std::byte* source, uint64_t bytes) const;
+  // Counts `bytes` of an array that the parent reads from the file itself. False
+  // when there is no room, or when arrays claim more than the file holds.
+  bool LeaveInFile(uint64_t bytes);
   bool has_budget() const { return has_budget_; }
 
  private:
   std::byte* base_;
-  int descriptor_;
   uint64_t capacity_;
   uint64_t used_;
+  uint64_t left_in_file_;
   bool has_budget_;
 };
 

@@ -52,7 +52,7 @@ void VolunteerForOutOfMemory() {
   close(fd);
 }
 
-bool AllowCalls(scmp_filter_ctx filter, int writable_descriptor) {
+bool AllowCalls(scmp_filter_ctx filter) {
   // getcwd and the failing opens below are what HDF5's H5Fopen does with the
   // name of an image that lies in memory.
   constexpr int kPlain[] = {
@@ -79,22 +79,19 @@ bool AllowCalls(scmp_filter_ctx filter, int writable_descriptor) {
   for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)}) {
     if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, not_executable) != 0) return false;
   }
-  const scmp_arg_cmp to_memory =
-      SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(writable_descriptor));
-  if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pwrite64), 1, to_memory) != 0) return false;
   const scmp_arg_cmp to_stderr = SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO);
   return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, to_stderr) == 0;
 }
 
 // Returns what failed, or null.
-const char* FilterSystemCalls(int writable_descriptor) {
+const char* FilterSystemCalls() {
   // A sanitizer's runtime may call anything when it reports; that is denied
   // instead of deadly, so that the report gets out.
   scmp_filter_ctx filter =
       seccomp_init(H5SERVE_SANITIZED ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS);
   if (filter == nullptr) return "seccomp_init";
   const char* failed = nullptr;
-  if (!AllowCalls(filter, writable_descriptor)) {
+  if (!AllowCalls(filter)) {
     failed = "seccomp_rule_add";
   } else if (seccomp_load(filter) != 0) {
     failed = "seccomp_load";
@@ -121,7 +118,7 @@ std::string LockDown(const ChildLimits& limits) {
     Limit(RLIMIT_NPROC, 0);
   }
   Limit(RLIMIT_NOFILE, 0);
-  const char* failed = FilterSystemCalls(limits.writable_descriptor);
+  const char* failed = FilterSystemCalls();
   if (failed == nullptr) return "";
   return std::string("read without a system call filter, which the kernel refused: ") + failed +
          ": " + std::strerror(errno);

@@ -13,13 +13,12 @@ bool BuiltWithSanitizer();
 struct ChildLimits {
   uint64_t extra_address_bytes;  // beyond what is mapped now
   uint32_t cpu_seconds;
-  int writable_descriptor;
 };
 
 // Irrevocably limits this process: memory, CPU time, no new file descriptors
-// or processes, no new privileges, and only the system calls that computing,
-// reading mapped memory and writing to the one descriptor take; any other kills it. Dies with its
-// parent. Returns a note when the kernel offers no system call filter, else "".
+// or processes, no new privileges, and only the system calls that computing
+// and reading mapped memory take; any other kills it. Dies with its parent.
+// Returns a note when the kernel offers no system call filter, else "".
 std::string LockDown(const ChildLimits& limits);
 
 }  // namespace h5serve::model

@@ -61,6 +61,13 @@ bool IsLockedForWriting(int descriptor) {
   return false;
 }
 
+// The thread has a descriptor of its own.
+FileDigest StartDigest(const UniqueFd& file) {
+  return std::async(std::launch::async, [own = UniqueFd(fcntl(file.get(), F_DUPFD_CLOEXEC, 0))] {
+    return Sha256Descriptor(own.get()).value_or("");
+  });
+}
+
 std::optional<ModelImage> ReadArchive(int descriptor, const std::string& path,
                                       const ReadOptions& options, DiagnosisList* diagnoses) {
   std::optional<KerasArchive> archive = ReadKerasArchive(descriptor, path, options, diagnoses);
@@ -99,13 +106,8 @@ std::optional<ModelImage> ReadOpenFile(int descriptor, const struct stat& before
                                                      before.st_size, options.max_file_bytes));
     return std::nullopt;
   }
-  // Takes as long as reading does.
-  std::future<absl::StatusOr<std::string>> digest =
-      std::async(std::launch::async, Sha256Descriptor, descriptor);
   DiagnosisList found;
   std::optional<ModelImage> image = ReadContent(descriptor, before.st_size, path, options, &found);
-  const absl::StatusOr<std::string> sha256 = digest.get();
-  if (image && sha256.ok()) image->sha256 = *sha256;
   struct stat after {};
   if (fstat(descriptor, &after) == 0 && !IsUnchanged(before, after)) {
     // Whatever seems wrong with a file of changing contents need not be.
@@ -125,11 +127,12 @@ std::optional<ModelImage> ReadOpenFile(int descriptor, const struct stat& before
 }  // namespace
 
 std::optional<ModelImage> ReadModelFile(const std::string& path, const ReadOptions& options,
-                                        DiagnosisList* diagnoses) {
+                                        DiagnosisList* diagnoses, FileDigest* digest) {
   try {
     struct stat info {};
     const UniqueFd file = OpenRegular(path, &info, diagnoses);
     if (file.get() < 0) return std::nullopt;
+    if (digest != nullptr && info.st_size <= options.max_file_bytes) *digest = StartDigest(file);
     return ReadOpenFile(file.get(), info, Printable(path, 1000), options, diagnoses);
   } catch (const std::bad_alloc&) {
     diagnoses->Add(Code::kResourceLimit, "not enough memory to read the file");

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <string>
 
@@ -18,17 +19,23 @@ struct ReadOptions {
   int64_t max_array_bytes = 0;
 };
 
+// SHA-256 of a file, lower-case hex; "" when that failed. Computed meanwhile:
+// takes as long as reading and compiling do.
+using FileDigest = std::future<std::string>;
+
 // Reads `path`, an HDF5 file or a .keras archive under any name. The HDF5
 // library runs in a child process with neither privileges nor the right to open
 // anything: it crashes, hangs and exhausts memory on damaged files.
 //
 // Appends to `diagnoses` what is wrong. Returns nullopt when nothing of the file
 // can be used; an image with errors beside it lacks what the errors name.
+// `digest` may be null; else it is set unless the file cannot be opened or is too
+// large, and is of the very bytes that are read.
 //
 // Blocks, at most little longer than the timeout. Thread-safe. Never throws.
 // REQUIRES: main() begins with RunReaderChild (below).
 std::optional<ModelImage> ReadModelFile(const std::string& path, const ReadOptions& options,
-                                        DiagnosisList* diagnoses);
+                                        DiagnosisList* diagnoses, FileDigest* digest = nullptr);
 
 // Finds what `image` lacks to be a whole model: an architecture (WEIGHTS_ONLY,
 // NOT_A_KERAS_FILE, with what is there instead) or listed layers (INCOMPLETE_SAVE).

@@ -52,12 +52,13 @@ int RunReaderChild(int argc, char** argv) {
                     MAP_PRIVATE | MAP_NORESERVE, kFileDescriptor, 0);
   if (file == MAP_FAILED) return kChildBadCall;
   close(kFileDescriptor);
+  close(kMemoryDescriptor);
   InitializeHdf5();
 
   ReaderRecords records;
-  const std::string note = LockDown({request.heap_bytes, request.cpu_seconds, kMemoryDescriptor});
+  const std::string note = LockDown({request.heap_bytes, request.cpu_seconds});
   if (!note.empty()) records.image.notes.push_back(note);
-  Arena arena(static_cast<std::byte*>(memory), kMemoryDescriptor, request.capacity_bytes,
+  Arena arena(static_cast<std::byte*>(memory), request.capacity_bytes, request.file_bytes,
               request.has_budget != 0);
   try {
     ReadHdf5(file, request.file_bytes, request.is_archive_member != 0, &arena, &records);

@@ -14,9 +14,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 
+#include "compute/aligned_memory.h"
 #include "compute/tensor.h"
 #include "model/reader/exchange.h"
 #include "model/reader/lockdown.h"
@@ -266,9 +268,44 @@ bool Seal(int memory_descriptor, Clock::time_point deadline) {
   return true;
 }
 
+// Reads arrays that the child found in the file. Those at the same place share
+// memory.
+class FileArrays {
+ public:
+  explicit FileArrays(int descriptor) : descriptor_(descriptor) {}
+
+  // nullopt when the file has become shorter.
+  std::optional<compute::Tensor> Read(const ReaderRecords::Array& array) {
+    const uint64_t bytes = array.shape.num_elements() * compute::SizeOf(array.dtype);
+    std::shared_ptr<void>& memory = read_[{array.offset, bytes}];
+    if (memory == nullptr) {
+      memory = compute::AllocateAligned(bytes);
+      if (!Fill(static_cast<std::byte*>(memory.get()), bytes, array.offset)) return std::nullopt;
+    }
+    return compute::Tensor::View(memory, memory.get(), array.dtype, array.shape);
+  }
+
+ private:
+  bool Fill(std::byte* destination, uint64_t bytes, uint64_t offset) const {
+    while (bytes > 0) {
+      const ssize_t got = pread(descriptor_, destination, bytes, static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return false;
+      destination += got;
+      offset += got;
+      bytes -= got;
+    }
+    return true;
+  }
+
+  int descriptor_;
+  std::map<std::pair<uint64_t, uint64_t>, std::shared_ptr<void>> read_;
+};
+
 // Turns what the child left into an image; nullopt when it is not sound.
-std::optional<ModelImage> TakeOver(int memory_descriptor, uint64_t capacity,
-                                   DiagnosisList* diagnoses) {
+std::optional<ModelImage> TakeOver(int memory_descriptor, int file_descriptor,
+                                   const ReaderRequest& request, DiagnosisList* diagnoses) {
+  const uint64_t capacity = request.capacity_bytes;
   ReaderReply reply;
   if (pread(memory_descriptor, &reply, sizeof reply, kReplyOffset) != sizeof reply ||
       reply.magic != kReplyMagic || reply.records_offset < kArenaOffset ||
@@ -279,13 +316,19 @@ std::optional<ModelImage> TakeOver(int memory_descriptor, uint64_t capacity,
   void* base = mmap(nullptr, size, PROT_READ, MAP_SHARED, memory_descriptor, 0);
   if (base == MAP_FAILED) return std::nullopt;
   const auto memory = std::make_shared<const MappedMemory>(base, size);
-  std::optional<ReaderRecords> records = ParseRecords(
-      {memory->base() + reply.records_offset, reply.records_bytes}, reply.records_offset);
+  std::optional<ReaderRecords> records =
+      ParseRecords({memory->base() + reply.records_offset, reply.records_bytes},
+                   reply.records_offset, request.file_bytes);
   if (!records) return std::nullopt;
   ModelImage image = std::move(records->image);
+  FileArrays file_arrays(file_descriptor);
   for (ReaderRecords::Array& array : records->arrays) {
     compute::Tensor tensor;
-    if (array.dtype == compute::DType::kString) {
+    if (array.in_file && array.dtype != compute::DType::kString) {
+      std::optional<compute::Tensor> read = file_arrays.Read(array);
+      if (!read) return std::nullopt;
+      tensor = *std::move(read);
+    } else if (array.dtype == compute::DType::kString) {
       tensor = compute::Tensor::Strings(array.shape, std::move(array.strings));
     } else {
       tensor =
@@ -346,7 +389,7 @@ std::optional<ModelImage> ReadInSandbox(int file_descriptor, int64_t file_bytes,
     DiagnoseShortage("seal the shared memory", diagnoses);
     return std::nullopt;
   }
-  std::optional<ModelImage> image = TakeOver(memory.get(), request.capacity_bytes, diagnoses);
+  std::optional<ModelImage> image = TakeOver(memory.get(), file_descriptor, request, diagnoses);
   if (!image) {
     diagnoses->Add(Code::kReaderCrashed, "reading gave no sound result: the file looks damaged");
   }

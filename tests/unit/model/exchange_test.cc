@@ -16,9 +16,10 @@ using compute::Shape;
 using testing::ElementsAre;
 
 constexpr uint64_t kArenaEnd = kArenaOffset + 1000;
+constexpr uint64_t kFileBytes = 800;
 
 std::optional<ReaderRecords> Parse(const std::string& bytes) {
-  return ParseRecords(std::as_bytes(std::span(bytes)), kArenaEnd);
+  return ParseRecords(std::as_bytes(std::span(bytes)), kArenaEnd, kFileBytes);
 }
 
 ReaderRecords Sample() {
@@ -30,6 +31,7 @@ ReaderRecords Sample() {
   records.image.unsupported_datasets["c"] = "complex64";
   records.image.root_names = {"model_weights", "\xE9"};
   records.arrays.push_back({"a", DType::kFloat32, Shape({2, 3}), kArenaOffset + 64, {}});
+  records.arrays.push_back({"f", DType::kInt64, Shape({10}), 77, {}, true});
   records.arrays.push_back({"s", DType::kString, Shape({2}), 0, {"x", "\xFF"}});
   records.findings.push_back({Code::kHdf5Corrupt, "broken\n", "a/b"});
   return records;
@@ -45,7 +47,9 @@ TEST(ExchangeTest, ReturnsWhatWasSent) {
   EXPECT_FALSE(records->image.layer_groups[1].group_exists);
   EXPECT_THAT(records->image.root_names, ElementsAre("model_weights", "é"));
   EXPECT_EQ(records->arrays[0].shape, Shape({2, 3}));
-  EXPECT_THAT(records->arrays[1].strings, ElementsAre("x", "\xFF"));
+  EXPECT_TRUE(records->arrays[1].in_file);
+  EXPECT_EQ(records->arrays[1].offset, 77u);
+  EXPECT_THAT(records->arrays[2].strings, ElementsAre("x", "\xFF"));
   EXPECT_EQ(records->findings[0].message, "broken\\x0a");
 }
 
@@ -62,6 +66,25 @@ TEST(ExchangeTest, RefusesArraysOutsideTheArena) {
   EXPECT_FALSE(with_array({1}, 0));
   EXPECT_FALSE(with_array({1}, ~uint64_t{63}));
   EXPECT_FALSE(with_array({int64_t{1} << 40, int64_t{1} << 40}, kArenaOffset));
+}
+
+TEST(ExchangeTest, RefusesArraysOutsideTheFile) {
+  const auto with_arrays = [](std::vector<std::pair<int64_t, uint64_t>> sizes_and_offsets) {
+    ReaderRecords records;
+    for (const auto& [size, offset] : sizes_and_offsets) {
+      records.arrays.push_back({"a", DType::kFloat64, Shape({size}), offset, {}, true});
+    }
+    return Parse(SerializeRecords(records)).has_value();
+  };
+
+  EXPECT_TRUE(with_arrays({{100, 0}}));
+  EXPECT_TRUE(with_arrays({{1, 3}}));
+  EXPECT_FALSE(with_arrays({{101, 0}}));
+  EXPECT_FALSE(with_arrays({{100, 1}}));
+  EXPECT_FALSE(with_arrays({{1, ~uint64_t{0}}}));
+  // Links to one array are no claim for more; overlapping arrays are.
+  EXPECT_TRUE(with_arrays({{100, 0}, {100, 0}}));
+  EXPECT_FALSE(with_arrays({{60, 0}, {60, 8}}));
 }
 
 TEST(ExchangeTest, SurvivesEveryTruncationAndChange) {
