@@ -338,9 +338,15 @@ Value ProjectOut(const LayerScope& scope, Value context) {
 
 namespace {
 
+bool IsGated(const Layer& layer) {
+  const ConfigValue& gate = layer.config["use_gate"];
+  return gate.is_bool() && gate.as_bool() && layer.class_name == "GroupedQueryAttention";
+}
+
 // What Keras 3.15 added to both kinds of heads.
 bool RefuseVariants(const LayerScope& scope) {
   for (std::string_view key : {"use_gate", "sliding_window"}) {
+    if (key == "use_gate" && IsGated(scope.layer())) continue;
     const ConfigValue& value = scope.config()[key];
     if (value.is_null() || (value.is_bool() && !value.as_bool())) continue;
     scope.Fail(Code::kUnsupportedArgument,
@@ -388,7 +394,8 @@ std::vector<WeightRole> MultiHeadAttentionWeights(const Layer& layer, const Writ
   const ConfigValue& use_bias = layer.config["use_bias"];
   const bool biased = !use_bias.is_bool() || use_bias.as_bool();
   std::vector<WeightRole> roles;
-  for (const char* part : {"query", "key", "value", "attention_output"}) {
+  for (const char* part : {"query", "key", "gate", "value", "attention_output"}) {
+    if (std::string_view(part) == "gate" && !IsGated(layer)) continue;
     roles.push_back({std::string(part) + "/kernel"});
     if (biased) roles.push_back({std::string(part) + "/bias"});
   }
@@ -415,7 +422,12 @@ std::vector<KerasTensor> LowerGroupedQueryAttention(const LayerScope& scope,
   k = ops::Repeat(graph, k, heads / pairs, 2);
   v = ops::Repeat(graph, v, heads / pairs, 2);
   q = ops::MultiplyScalar(graph, q, 1.0f / std::sqrt(static_cast<float>(width)));
-  const Attended attended = Attend(scope, *in, q, k, v, {1});
+  Attended attended = Attend(scope, *in, q, k, v, {1});
+  if (IsGated(scope.layer())) {
+    const Value gate = Project(scope, in->query.value, "gate", heads, width);
+    if (scope.failed()) return {};
+    attended.context = ops::Multiply(graph, attended.context, ops::Sigmoid(graph, gate));
+  }
   const Value y = ProjectOut(scope, attended.context);
   if (scope.failed()) return {};
   std::vector<KerasTensor> results{{y, in->query_mask}};

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "compute/ops/convolution.h"
 #include "compute/ops/elementwise.h"
+#include "compute/ops/reduce.h"
 #include "compute/ops/shape_ops.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/layout.h"
@@ -187,6 +189,37 @@ std::vector<KerasTensor> LowerCenterCrop(const LayerScope& scope, const CallInpu
                        (image->width - width) / 2, height, width));
   }
   return Finish(scope, *image, SmartResize(scope, *image, height, width));
+}
+
+// Each channel of each image is stretched over the whole range; a flat one stays. Unlike
+// its relatives it does so at inference, too. Source: auto_contrast.py of Keras 3.15.
+std::vector<KerasTensor> LowerAutoContrast(const LayerScope& scope, const CallInputs& inputs) {
+  const std::optional<KerasTensor> input = OnlyInput(scope, inputs);
+  if (!input) return {};
+  compute::Graph& graph = scope.graph();
+  std::vector<float> range{0, 255};
+  if (const ConfigValue& stored = scope.config()["value_range"]; !stored.is_null()) {
+    if (!stored.is_list() || stored.as_list().size() != 2 || !stored.as_list()[0].is_number() ||
+        !stored.as_list()[1].is_number()) {
+      scope.BadValue("value_range", "two numbers are expected");
+      return {};
+    }
+    for (size_t i : {0, 1}) range[i] = static_cast<float>(stored.as_list()[i].as_float());
+  }
+  if (graph.rank(input->value) < 3) {
+    scope.Fail(Code::kShapeInferenceFailed, fmt::format("layer {} needs images", scope.path()));
+    return {};
+  }
+  const Value x = ops::Cast(graph, input->value, compute::DType::kFloat32);
+  const Value low = ops::Reduce(graph, ops::ReduceKind::kMin, x, {1, 2}, true);
+  const Value high = ops::Reduce(graph, ops::ReduceKind::kMax, x, {1, 2}, true);
+  // What lies outside of the range is not cut off before: only the spread counts.
+  const Value spread = ops::Subtract(graph, high, low);
+  const Value share = ops::Divide(graph, ops::Subtract(graph, x, low), spread);
+  const float least = std::min(range[0], range[1]), most = std::max(range[0], range[1]);
+  const Value y = ops::AddScalar(graph, ops::MultiplyScalar(graph, share, most - least), least);
+  const Value flat = ops::Binary(graph, ops::BinaryKind::kEqual, high, low);
+  return One(ops::Where(graph, flat, x, y));
 }
 
 // tf.keras crops the middle at inference, Keras 3 leaves the image alone.

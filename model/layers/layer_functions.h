@@ -13,6 +13,7 @@ std::vector<KerasTensor> LowerAdd(const LayerScope& scope, const CallInputs& inp
 std::vector<KerasTensor> LowerAdditiveAttention(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerAttention(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerAugmentation(const LayerScope& scope, const CallInputs& inputs);
+std::vector<KerasTensor> LowerAutoContrast(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerAverage(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerBatchNormalization(const LayerScope& scope, const CallInputs& inputs);
 std::vector<KerasTensor> LowerBidirectional(const LayerScope& scope, const CallInputs& inputs);
