@@ -88,6 +88,14 @@ std::string_view ResolveClassAlias(std::string_view name) {
   return at == kAliases.end() ? name : at->second;
 }
 
+std::vector<std::string_view> ClassAliases(std::string_view class_name) {
+  std::vector<std::string_view> names;
+  for (const auto& [name, canonical] : kAliases) {
+    if (canonical == class_name) names.push_back(name);
+  }
+  return names;
+}
+
 std::string CanonicalClass(const ConfigValue& entry) {
   std::string_view name = entry.StringOr("class_name");
   const std::string_view module = entry.StringOr("module");

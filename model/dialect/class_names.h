@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/config_value.h"
 #include "model/keras_model.h"
@@ -17,5 +18,8 @@ std::string CanonicalClass(const ConfigValue& entry);
 
 // Resolves aliases of a bare name.
 std::string_view ResolveClassAlias(std::string_view name);
+
+// The other names of a canonical class, sorted.
+std::vector<std::string_view> ClassAliases(std::string_view class_name);
 
 }  // namespace h5serve::model

@@ -417,22 +417,33 @@ constexpr auto kCommon = std::to_array<std::string_view>({
     "layers",
 });
 
-bool HasWord(std::string_view words, std::string_view word) {
-  size_t at = 0;
-  while (at < words.size()) {
-    const size_t end = std::min(words.find(' ', at), words.size());
-    if (words.substr(at, end - at) == word) return true;
+// The words of the class's row, or null.
+const std::string_view* RowOf(std::string_view class_name) {
+  const auto row = std::find_if(kKeys.begin(), kKeys.end(),
+                                [class_name](const Row& r) { return r.first == class_name; });
+  return row == kKeys.end() ? nullptr : &row->second;
+}
+
+std::vector<std::string_view> Words(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    words.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  return false;
+  return words;
+}
+
+bool HasWord(std::string_view text, std::string_view word) {
+  const std::vector<std::string_view> words = Words(text);
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 }  // namespace
 
 bool IsListedConfigKey(std::string_view class_name, std::string_view key) {
-  const auto row = std::find_if(kKeys.begin(), kKeys.end(),
-                                [class_name](const Row& r) { return r.first == class_name; });
-  return row != kKeys.end() && HasWord(row->second, key);
+  const std::string_view* row = RowOf(class_name);
+  return row != nullptr && HasWord(*row, key);
 }
 
 bool IsKnownConfigKey(std::string_view class_name, std::string_view key) {
@@ -441,25 +452,23 @@ bool IsKnownConfigKey(std::string_view class_name, std::string_view key) {
       key.ends_with("_constraint") || key == "init" || key.ends_with("_init")) {
     return true;
   }
-  const auto row = std::find_if(kKeys.begin(), kKeys.end(),
-                                [class_name](const Row& r) { return r.first == class_name; });
   // Without a row every key is as good as another.
-  return row == kKeys.end() || HasWord(row->second, key);
+  const std::string_view* row = RowOf(class_name);
+  return row == nullptr || HasWord(*row, key);
+}
+
+std::vector<std::string_view> ListedConfigKeys(std::string_view class_name) {
+  const std::string_view* row = RowOf(class_name);
+  return row == nullptr ? std::vector<std::string_view>{} : Words(*row);
 }
 
 std::string_view NearestConfigKey(std::string_view class_name, std::string_view key) {
-  const auto row = std::find_if(kKeys.begin(), kKeys.end(),
-                                [class_name](const Row& r) { return r.first == class_name; });
-  if (row == kKeys.end()) return "";
-  std::string_view words = row->second, best;
+  std::string_view best;
   size_t best_score = 2;
-  for (size_t at = 0; at < words.size();) {
-    const size_t end = std::min(words.find(' ', at), words.size());
-    const std::string_view word = words.substr(at, end - at);
+  for (std::string_view word : ListedConfigKeys(class_name)) {
     const auto same = std::mismatch(word.begin(), word.end(), key.begin(), key.end());
     const size_t score = static_cast<size_t>(same.first - word.begin());
     if (score > best_score) best = word, best_score = score;
-    at = end + 1;
   }
   return best;
 }

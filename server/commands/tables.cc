@@ -4,7 +4,6 @@
 #include <grpcpp/grpcpp.h>
 #include <openssl/crypto.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
@@ -12,7 +11,7 @@
 #include "config/option_table.h"
 #include "model/custom/catalogue.h"
 #include "model/diagnosis.h"
-#include "model/lowering.h"
+#include "model/layer_overview.h"
 #include "server/commands/commands.h"
 #include "server/commands/terminal.h"
 #include "server/metrics.h"
@@ -61,15 +60,53 @@ int Print(const std::vector<std::string>& header, const Rows& rows, TableForm fo
   return kOk;
 }
 
+// A heading and the arguments below it: as columns they would be too narrow to read.
+void PrintLayer(const Terminal& terminal, const model::LayerOverview& layer) {
+  fmt::print("{}  {}\n", terminal.Styled(Style::kBold, Fit(layer.name, 30)),
+             fmt::join(layer.eras, ", "));
+  if (!layer.computed) {
+    terminal.Wrapped("    ", "known, and refused", Style::kBad);
+    return;
+  }
+  if (!layer.aliases.empty()) {
+    terminal.Wrapped("    ", fmt::format("also {}", fmt::join(layer.aliases, ", ")), Style::kDim);
+  }
+  if (layer.arguments.empty()) return;
+  terminal.Wrapped("    ", fmt::format("{}", fmt::join(layer.arguments, ", ")));
+}
+
+void PrintLayersAsJson(const std::vector<model::LayerOverview>& layers) {
+  Json list = Json::array();
+  for (const model::LayerOverview& layer : layers) {
+    list.push_back({{"layer", layer.name},
+                    {"aliases", layer.aliases},
+                    {"eras", layer.eras},
+                    {"arguments", layer.arguments},
+                    {"computed", layer.computed}});
+  }
+  fmt::print("{}\n", list.dump(2));
+}
+
 }  // namespace
 
 int RunLayers(TableForm form) {
-  Rows rows;
-  for (const model::LayerClass& layer : model::AllLayerClasses()) {
-    rows.push_back({std::string(layer.name)});
+  const std::vector<model::LayerOverview> layers = model::DescribeLayers();
+  if (form == TableForm::kJson) {
+    PrintLayersAsJson(layers);
+    return kOk;
   }
-  std::sort(rows.begin(), rows.end());
-  return Print({"layer"}, rows, form);
+  if (form == TableForm::kText) {
+    const Terminal terminal;
+    for (const model::LayerOverview& layer : layers) PrintLayer(terminal, layer);
+    return kOk;
+  }
+  Rows rows;
+  for (const model::LayerOverview& layer : layers) {
+    rows.push_back(
+        {std::string(layer.name), fmt::format("{}", fmt::join(layer.eras, ", ")),
+         layer.computed ? fmt::format("{}", fmt::join(layer.arguments, ", ")) : "(refused)"});
+  }
+  return Print({"layer", "eras", "arguments"}, rows, form);
 }
 
 int RunCatalogue(TableForm form) {

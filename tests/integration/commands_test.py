@@ -182,6 +182,18 @@ class CommandsTest(unittest.TestCase):
                 self.assertEqual(0, result.returncode, result.stderr)
                 self.assertIn(word, result.stdout)
 
+    def test_layers_tell_eras_and_arguments(self):
+        layers = {row['layer']: row for row in json.loads(run('layers', '--json').stdout)}
+
+        self.assertEqual(['Keras 1', 'Keras 2', 'tf.keras', 'Keras 3'], layers['Dense']['eras'])
+        self.assertEqual(['Keras 1'], layers['Highway']['eras'])
+        self.assertEqual(['tf.keras', 'Keras 3'], layers['MultiHeadAttention']['eras'])
+        self.assertIn('dilation_rate', layers['Conv2D']['arguments'])
+        self.assertIn('Convolution2D', layers['Conv2D']['aliases'])
+        self.assertFalse(layers['TorchModuleWrapper']['computed'])
+        text = run('layers', COLUMNS='80').stdout
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
     def test_version_names_libraries(self):
         result = run('--version')
 
