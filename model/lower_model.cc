@@ -8,6 +8,7 @@
 #include "compute/ops/elementwise.h"
 #include "model/custom/lower_custom.h"
 #include "model/functions/operation_layers.h"
+#include "model/training_call.h"
 
 namespace h5serve::model {
 
@@ -77,6 +78,9 @@ class ModelEvaluator {
     Diagnosis diagnosis{code, Severity::kError, std::move(message), {}, {}};
     if (layer != nullptr) {
       diagnosis.where = {path_ + layer->name, layer->written_class, layer->json_pointer, ""};
+    } else if (!path_.empty()) {
+      // The nested model itself, without the slash before its layers.
+      diagnosis.where.layer = path_.substr(0, path_.size() - 1);
     }
     lowering_.Report(std::move(diagnosis));
   }
@@ -204,11 +208,13 @@ std::vector<KerasTensor> Lowering::LowerModel(const KerasModel& model,
                                               const std::vector<KerasTensor>& inputs,
                                               const std::string& path) {
   if (depth_ >= kMaxDepth) {
-    Report({Code::kGraphInvalid,
-            Severity::kError,
-            fmt::format("models are nested deeper than {}", kMaxDepth),
-            {},
-            {}});
+    Diagnosis diagnosis{Code::kGraphInvalid,
+                        Severity::kError,
+                        fmt::format("models are nested deeper than {}", kMaxDepth),
+                        {},
+                        {}};
+    diagnosis.where.layer = path.substr(0, path.size() - 1);
+    Report(std::move(diagnosis));
     return {};
   }
   ++depth_;
@@ -232,6 +238,12 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
       scope.Fail(Code::kResourceLimit,
                  fmt::format("the model makes more than {} layer calls", kMaxCalls));
     }
+    return {};
+  }
+  if (const std::string problem = TrainingCallProblem(layer, inputs, writer()); !problem.empty()) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {} is called with training=True: {}", path, problem),
+               {"build the model again without training=True in the call of the layer"});
     return {};
   }
   if (layer.nested)

@@ -243,7 +243,8 @@ bool RunTrials(const Servable& servable, DiagnosisList* diagnoses) {
     // With open dimensions the right sizes may just not be among those tried; a
     // preprocessing model may refuse arbitrary data.
     if (!has_open && failure.code() != absl::StatusCode::kInvalidArgument) {
-      diagnoses->Add(Code::kInternalError,
+      const bool memory = failure.code() == absl::StatusCode::kResourceExhausted;
+      diagnoses->Add(memory ? Code::kResourceLimit : Code::kInternalError,
                      fmt::format("the trial run failed: {}", std::string(failure.message())));
     }
     return false;

@@ -391,6 +391,7 @@ void SetDenseStrides(Correlation& c) {
 }
 
 int64_t CorrelationScratchFloats(const Correlation& correlation) {
+  if (correlation.images * correlation.out_cells() == 0) return 0;
   const Correlation c = Simplified(correlation);
   const Plan plan = MakePlan(c);
   return plan.tile_floats * plan.slots();
@@ -398,6 +399,8 @@ int64_t CorrelationScratchFloats(const Correlation& correlation) {
 
 void RunCorrelation(const Correlation& correlation, float* scratch,
                     const Parallelism* parallelism) {
+  // Where there is nothing to compute there are no tiles to cut.
+  if (correlation.images * correlation.out_cells() == 0) return;
   const Correlation c = Simplified(correlation);
   Plan plan = MakePlan(c);
   const int64_t threads = parallelism == nullptr ? 1 : parallelism->threads();

@@ -364,13 +364,19 @@ TEST(ConvTest, RefusesWhatDoesNotFit) {
 TEST(ConvTest, AcceptsEmptyBatch) {
   ops::ConvAttributes attributes;
   attributes.same = true;
-  const absl::StatusOr<std::vector<Tensor>> y = RunOp(
-      [&](Graph& graph, const std::vector<Value>& v) {
-        return std::vector<Value>{ops::Conv(graph, v[0], v[1], Value(), attributes)};
-      },
-      {Tensor::Floats(Shape{0, 4, 4, 2}, {}), Tensor::Fill(Shape{3, 3, 2, 5}, 1)}, RunOptions());
-  ASSERT_TRUE(y.ok()) << y.status();
-  EXPECT_EQ((*y)[0].shape(), (Shape{0, 4, 4, 5}));
+  for (const auto& [x, kernel, y] : {
+           std::tuple(Shape{0, 4, 4, 2}, Shape{3, 3, 2, 5}, Shape{0, 4, 4, 5}),
+           std::tuple(Shape{0, 9, 2}, Shape{3, 2, 5}, Shape{0, 9, 5}),
+           std::tuple(Shape{0, 3, 3, 3, 2}, Shape{2, 2, 2, 2, 5}, Shape{0, 3, 3, 3, 5}),
+       }) {
+    const absl::StatusOr<std::vector<Tensor>> result = RunOp(
+        [&](Graph& graph, const std::vector<Value>& v) {
+          return std::vector<Value>{ops::Conv(graph, v[0], v[1], Value(), attributes)};
+        },
+        {Tensor::Floats(x, {}), Tensor::Fill(kernel, 1)}, RunOptions());
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ((*result)[0].shape(), y);
+  }
 }
 
 }  // namespace
