@@ -109,7 +109,8 @@ class ModelEvaluator {
     bool valid = true;
     for (const TensorRef& ref : model_.outputs) stack.push_back({{ref.layer, ref.call}, false});
     while (!stack.empty()) {
-      const auto [key, leaving] = stack.back();
+      const CallKey key = stack.back().first;
+      const bool leaving = stack.back().second;
       stack.pop_back();
       if (leaving) {
         marks[key] = Mark::kDone;

@@ -92,9 +92,10 @@ std::vector<VersionChoice> Manager::State::Choices(const ModelRecord& model,
       // A flat file that was replaced: the new content has another version. The
       // old one stays the choice as long as the new one is none.
       const auto successor =
-          std::find_if(model.versions.begin(), model.versions.end(), [&](const auto& other) {
-            return other.second.candidate && other.second.candidate->path == version.status.path;
-          });
+          std::find_if(model.versions.begin(), model.versions.end(),
+                       [&path = version.status.path](const auto& other) {
+                         return other.second.candidate && other.second.candidate->path == path;
+                       });
       if (successor != model.versions.end()) {
         const VersionRecord& next = successor->second;
         choice.available = next.serving == nullptr && !next.loading && !loadable(next);

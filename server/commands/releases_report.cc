@@ -67,8 +67,8 @@ std::vector<Paragraph> Paragraphs(const std::vector<ReleaseVerdict>& verdicts) {
   }
   std::vector<Paragraph> paragraphs;
   for (const auto& [range, verdict] : runs) {
-    const auto at = std::ranges::find_if(paragraphs, [&](const Paragraph& paragraph) {
-      return SameStory(*paragraph.verdict, *verdict);
+    const auto at = std::ranges::find_if(paragraphs, [told = verdict](const Paragraph& paragraph) {
+      return SameStory(*paragraph.verdict, *told);
     });
     if (at == paragraphs.end()) {
       paragraphs.push_back({{Describe(range)}, verdict});
@@ -77,7 +77,8 @@ std::vector<Paragraph> Paragraphs(const std::vector<ReleaseVerdict>& verdicts) {
       at->verdict = verdict;  // the newest prints what people see today
     }
   }
-  std::ranges::stable_partition(paragraphs, [](const Paragraph& p) { return p.verdict->loads(); });
+  std::stable_partition(paragraphs.begin(), paragraphs.end(),
+                        [](const Paragraph& p) { return p.verdict->loads(); });
   return paragraphs;
 }
 
