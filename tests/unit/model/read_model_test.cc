@@ -7,6 +7,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -195,7 +196,7 @@ class StatisticsReader {
         std::ifstream children(task.path() / "children");
         for (int child = 0; children >> child;) {
           std::ifstream maps("/proc/" + std::to_string(child) + "/smaps_rollup");
-          const std::string text((std::istreambuf_iterator<char>(maps)), {});
+          std::ostringstream() << maps.rdbuf();  // the child may end meanwhile
         }
       }
     }
