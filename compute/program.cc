@@ -328,6 +328,25 @@ absl::StatusOr<std::vector<ValueType>> Program::OutputTypes(
   }
 }
 
+absl::StatusOr<double> Program::Flops(std::span<const Shape> input_shapes) const {
+  try {
+    absl::StatusOr<std::shared_ptr<const Plan>> plan = state_->FindPlan(input_shapes);
+    if (!plan.ok()) return plan.status();
+    double flops = 0;
+    for (const compute::Plan::Step& step : (*plan)->steps) {
+      std::vector<ValueType> types;
+      for (int i = 0; i < step.inputs; ++i) {
+        const TensorView& view = (*plan)->views[step.first_view + i];
+        types.push_back({view.dtype, view.shape});
+      }
+      flops += step.op->Flops(types);
+    }
+    return flops;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory while planning");
+  }
+}
+
 absl::StatusOr<std::string> Program::FirstNonFinite(std::span<const Tensor> inputs) const {
   const Graph& graph = state_->graph;
   std::vector<Shape> shapes;

@@ -44,6 +44,9 @@ class Program {
   // Types of the outputs for concrete input shapes, without running.
   absl::StatusOr<std::vector<ValueType>> OutputTypes(std::span<const Shape> input_shapes) const;
 
+  // Multiplications and additions of one run, of products and convolutions alone.
+  absl::StatusOr<double> Flops(std::span<const Shape> input_shapes) const;
+
   // Label of the first node whose output has a NaN or infinity for these
   // inputs, or "" when every value is finite. Slow: for diagnosis.
   absl::StatusOr<std::string> FirstNonFinite(std::span<const Tensor> inputs) const;

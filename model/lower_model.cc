@@ -65,6 +65,7 @@ class ModelEvaluator {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const TensorRef& ref = model_.inputs[i];
       results_[{ref.layer, ref.call}] = {inputs[i]};
+      lowering_.RecordShapes(path_ + model_.layers[ref.layer]->name, {inputs[i]});
     }
     if (!Order()) return {};
     for (const CallKey& key : order_) Evaluate(key);
@@ -271,12 +272,16 @@ std::vector<KerasTensor> Lowering::LowerCall(const Layer& layer, const CallInput
   }
   graph_.ClearStatus();
   if (errors_ != errors_before) return {};
-  if (path.find('/') == std::string::npos || !output_shapes_.contains(path)) {
-    std::vector<compute::Shape>& shapes = output_shapes_[path];
-    shapes.clear();
-    for (const KerasTensor& tensor : outputs) shapes.push_back(graph_.shape(tensor.value));
-  }
+  RecordShapes(path, outputs);
   return outputs;
+}
+
+void Lowering::RecordShapes(const std::string& path, const std::vector<KerasTensor>& outputs) {
+  const auto [at, added] = output_shapes_.try_emplace(path);
+  if (!added) return;
+  for (const KerasTensor& tensor : outputs) {
+    if (tensor.value.valid()) at->second.push_back(graph_.shape(tensor.value));
+  }
 }
 
 LowerFunction Lowering::LowerFunctionOf(const Layer& layer) const {

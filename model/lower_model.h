@@ -50,7 +50,8 @@ class Lowering {
   int errors() const { return errors_; }
   void Report(Diagnosis diagnosis);
 
-  // The output shape of each layer of the outermost model, by name, for `summary`.
+  // The first output shapes of each layer, by path, for `summary`.
+  void RecordShapes(const std::string& path, const std::vector<KerasTensor>& outputs);
   const std::map<std::string, std::vector<compute::Shape>>& output_shapes() const {
     return output_shapes_;
   }

@@ -13,12 +13,12 @@
 #include "config/load_options.h"
 #include "config/option_table.h"
 #include "model/clock.h"
+#include "model/digest.h"
 #include "model/executor.h"
 #include "model/file_system.h"
 #include "model/manager.h"
 #include "model/manager_thread.h"
 #include "model/watcher.h"
-#include "server/file_digest.h"
 #include "server/grpc/authorization.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
@@ -132,7 +132,7 @@ model::ManagerDependencies Daemon::State::Dependencies() {
     }
     return config::ParseModelOptions(*text, defaults);
   };
-  dependencies.digest = FileDigest;
+  dependencies.digest = model::Sha256File;
   dependencies.create_queue = [this](const std::string& model, const compute::QueueOptions& queue,
                                      compute::BatchRunner runner) {
     return batcher.CreateQueue(model, queue, std::move(runner));

@@ -14,6 +14,7 @@
 
 #include "model/reader/h5_types.h"
 #include "model/reader/lzf_filter.h"
+#include "model/reader/read_model.h"
 
 namespace h5serve::model {
 namespace {
@@ -357,6 +358,12 @@ bool Arena::LeaveInFile(uint64_t bytes) {
   left_in_file_ -= bytes;
   capacity_ -= bytes;  // the parent's memory counts as well
   return true;
+}
+
+std::string Hdf5Version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
 }
 
 void InitializeHdf5() {

@@ -41,6 +41,9 @@ std::optional<ModelImage> ReadModelFile(const std::string& path, const ReadOptio
 // NOT_A_KERAS_FILE, with what is there instead) or listed layers (INCOMPLETE_SAVE).
 void DiagnoseContents(const ModelImage& image, DiagnosisList* diagnoses);
 
+// Of the HDF5 library in use: "1.10.8".
+std::string Hdf5Version();
+
 // Whether this process was started by ReadModelFile to be its child. Every
 // program that calls ReadModelFile begins its main() with
 //   if (IsReaderChild(argc, argv)) return RunReaderChild(argc, argv);

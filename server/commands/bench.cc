@@ -39,16 +39,6 @@ std::vector<compute::Tensor> Zeros(const model::Signature& signature, int64_t ba
   return inputs;
 }
 
-// Floating-point operations of one run, as far as the program counts them.
-template <typename Program>
-double Flops(const Program& program, const std::vector<compute::Shape>& shapes) {
-  if constexpr (requires { program.Flops(shapes); }) {
-    const absl::StatusOr<double> flops = program.Flops(shapes);
-    return flops.ok() ? *flops : 0;
-  }
-  return 0;
-}
-
 absl::Status Measure(const model::Servable& servable, int64_t batch, int64_t threads,
                      const BenchArguments& arguments) {
   const std::vector<compute::Tensor> inputs = Zeros(servable.signature(), batch);
@@ -69,7 +59,8 @@ absl::Status Measure(const model::Servable& servable, int64_t batch, int64_t thr
   std::sort(times.begin(), times.end());
   std::vector<compute::Shape> shapes;
   for (const compute::Tensor& input : inputs) shapes.push_back(input.shape());
-  const double gflops = Flops(servable.program(), shapes) / absl::ToDoubleNanoseconds(times[0]);
+  const double flops = servable.program().Flops(shapes).value_or(0);
+  const double gflops = flops / absl::ToDoubleNanoseconds(times[0]);
   if (arguments.json) {
     fmt::print(
         "{{\"batch\":{},\"threads\":{},\"runs\":{},\"min_us\":{:.2f},\"median_us\":{:.2f},"

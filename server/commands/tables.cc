@@ -12,6 +12,7 @@
 #include "model/custom/catalogue.h"
 #include "model/diagnosis.h"
 #include "model/layer_overview.h"
+#include "model/reader/read_model.h"
 #include "server/commands/commands.h"
 #include "server/commands/terminal.h"
 #include "server/metrics.h"
@@ -165,6 +166,7 @@ int RunVersion() {
   fmt::print("  grpc      {}\n", grpc::Version());
   fmt::print("  protobuf  {}\n",
              google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION));
+  fmt::print("  hdf5      {}\n", model::Hdf5Version());
   fmt::print("  openssl   {}\n", OpenSSL_version(OPENSSL_VERSION_STRING));
   fmt::print("  compiler  {}\n", __VERSION__);
   return kOk;

@@ -43,6 +43,20 @@ TEST(ProgramTest, RunsForEverySize) {
   }
 }
 
+TEST(ProgramTest, CountsFloatingPointOperations) {
+  Graph graph;
+  const Value x = graph.Input(DType::kFloat32, Shape{kUnknown, 2});
+  const Value kernel = graph.Constant(Tensor::Fill(Shape{2, 5}, 1));
+  const Value y = ops::MatMul(graph, x, kernel);
+  const auto program = Compile(std::move(graph), {y});
+
+  const absl::StatusOr<double> flops = program->Flops({{Shape{3, 2}}});
+
+  ASSERT_TRUE(flops.ok()) << flops.status();
+  EXPECT_EQ(*flops, 2 * 3 * 2 * 5);
+  EXPECT_FALSE(program->Flops({{Shape{3, 4}}}).ok());
+}
+
 TEST(ProgramTest, RefusesWrongInputs) {
   Graph graph;
   const Value x = graph.Input(DType::kFloat32, Shape{kUnknown, 2});
