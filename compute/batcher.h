@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -63,6 +64,8 @@ struct QueueOptions {
   // While nothing waits, a request expected to compute for less than this is
   // run by Enqueue itself: waking a worker would take longer.
   absl::Duration inline_limit = absl::Microseconds(100);
+  // Durations of batches of so many rows, where they are known beforehand.
+  std::vector<std::pair<int64_t, absl::Duration>> costs;
 };
 
 // Runs one batch: inputs are concatenated rows, and axis 0 of every output has
