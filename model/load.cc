@@ -4,6 +4,7 @@
 
 #include <exception>
 
+#include "model/batch_costs.h"
 #include "model/compatibility/assess.h"
 #include "model/compile_model.h"
 #include "model/policy.h"
@@ -14,6 +15,9 @@ namespace h5serve::model {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// A load is not to take noticeably longer for it.
+constexpr absl::Duration kMeasuringBudget = absl::Milliseconds(50);
 
 // Runs the phases of one load and keeps what each of them found.
 class Loader {
@@ -141,8 +145,13 @@ class Loader {
     TakeDigest();
     if (failed()) return;
     const bool batchable = !batch_dependent && independent_rows;
-    outcome_.servable = std::make_shared<const Servable>(outcome_.signature, outcome_.facts,
-                                                         std::move(program), batchable);
+    Servable::BatchCosts costs;
+    if (request_.measure_batches) {
+      const int64_t most = batchable ? request_.options.batching.max_batch_size : 1;
+      costs = MeasureBatches(trial, most, kMeasuringBudget);
+    }
+    outcome_.servable = std::make_shared<const Servable>(
+        outcome_.signature, outcome_.facts, std::move(program), batchable, std::move(costs));
   }
 
   // Waits for the digest, which was computed beside all the rest.

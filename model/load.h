@@ -27,6 +27,7 @@ struct LoadRequest {
   const Signature* in_service = nullptr;    // signature to compare with, or null
   int64_t memory_budget_bytes = 0;          // 0: unlimited
   bool assess_releases = false;             // fill LoadOutcome::releases
+  bool measure_batches = false;             // fill Servable::batch_costs
   std::function<void(LoadPhase)> on_phase;  // may be empty
 };
 

@@ -213,6 +213,9 @@ absl::Status Manager::Load(const std::string& name, absl::Time deadline) {
   }
   if (model->status) return model->status->diagnoses.Summary();
   if (NewestServing(*model) != nullptr) return absl::OkStatus();
+  if (model->unloaded) {
+    return absl::AbortedError(fmt::format("model {} was unloaded by another call", name));
+  }
   return absl::NotFoundError(
       fmt::format("model {} has no version that its version policy selects", name));
 }

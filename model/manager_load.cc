@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "model/batch_costs.h"
 #include "model/manager_state.h"
 
 namespace h5serve::model {
@@ -204,6 +205,7 @@ LoadResult Manager::State::Perform(const LoadJob& job) {
   request.options = *job.options;
   request.in_service = job.in_service ? &*job.in_service : nullptr;
   request.memory_budget_bytes = job.budget_bytes;
+  request.measure_batches = true;
   request.on_phase = [this, &job](LoadPhase phase) { OnPhase(job, phase); };
   result.outcome = deps.load(request);
   // Only what was the same before and after is what was loaded.
@@ -406,7 +408,9 @@ std::shared_ptr<const ServedModel> Manager::State::MakeServed(
     const std::string& model, int64_t version, std::shared_ptr<const Servable> servable,
     const config::ModelOptions& options) {
   compute::QueueOptions queue_options;
-  queue_options.max_batch_size = options.batching.max_batch_size;
+  queue_options.costs = servable->batch_costs();
+  queue_options.max_batch_size =
+      BestBatchSize(queue_options.costs, options.batching.max_batch_size);
   queue_options.max_batch_delay = absl::FromChrono(options.batching.max_batch_delay);
   queue_options.max_queue_rows = options.batching.max_queue_rows;
   queue_options.max_concurrency = options.workers;

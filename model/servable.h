@@ -4,9 +4,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "compute/program.h"
 #include "compute/tensor.h"
 
@@ -42,12 +44,16 @@ struct ModelFacts {
 // Thread-safe.
 class Servable {
  public:
+  // Measured durations of batches of so many rows, the smallest first.
+  using BatchCosts = std::vector<std::pair<int64_t, absl::Duration>>;
+
   Servable(Signature signature, ModelFacts facts, std::shared_ptr<const compute::Program> program,
-           bool batchable)
+           bool batchable, BatchCosts batch_costs = {})
       : signature_(std::move(signature)),
         facts_(std::move(facts)),
         program_(std::move(program)),
-        batchable_(batchable) {}
+        batchable_(batchable),
+        batch_costs_(std::move(batch_costs)) {}
 
   const Signature& signature() const { return signature_; }
   const ModelFacts& facts() const { return facts_; }
@@ -55,6 +61,8 @@ class Servable {
   // False when an output row depends on other rows of the batch, so that
   // requests must not be merged.
   bool batchable() const { return batchable_; }
+  // Empty where they were not measured.
+  const BatchCosts& batch_costs() const { return batch_costs_; }
 
   // INVALID_ARGUMENT unless the tensors (in signature order) have the declared
   // dtypes and fitting shapes and agree in their batch size. The message names
@@ -72,6 +80,7 @@ class Servable {
   ModelFacts facts_;
   std::shared_ptr<const compute::Program> program_;
   bool batchable_;
+  BatchCosts batch_costs_;
 };
 
 }  // namespace h5serve::model

@@ -135,6 +135,7 @@ model::ManagerDependencies Daemon::State::Dependencies() {
   dependencies.digest = model::Sha256File;
   dependencies.create_queue = [this](const std::string& model, const compute::QueueOptions& queue,
                                      compute::BatchRunner runner) {
+    metrics.OnBatchLimit(model, queue.max_batch_size);
     return batcher.CreateQueue(model, queue, std::move(runner));
   };
   dependencies.wake = [this] { watcher.Wake(); };

@@ -48,6 +48,8 @@ constexpr auto kRows = std::to_array<MetricRow>({
     {"h5serve_batches_total", "counter", "model,trigger",
      "Batches computed, by what started them (idle, full, delay, inline)"},
     {"h5serve_queue_rows", "gauge", "model", "Rows waiting"},
+    {"h5serve_batch_limit_rows", "gauge", "model",
+     "Most rows of a batch: what is configured, or less where larger batches gain nothing"},
     {"h5serve_requests_dropped_total", "counter", "model,reason",
      "Requests given up before computing (queue_full, deadline, cancelled, shutdown)"},
     {"h5serve_cpu_throttled_seconds_total", "counter", "",
@@ -164,6 +166,7 @@ struct Metrics::Families {
         batch_rows(MakeHistogram(registry, "h5serve_batch_rows", RowBuckets())),
         batches(MakeCounter(registry, "h5serve_batches_total")),
         queue_rows(MakeGauge(registry, "h5serve_queue_rows")),
+        batch_limit(MakeGauge(registry, "h5serve_batch_limit_rows")),
         dropped(MakeCounter(registry, "h5serve_requests_dropped_total")) {}
 
   ProcessMetrics process;
@@ -175,6 +178,7 @@ struct Metrics::Families {
   Labelled<Histogram> request_seconds, queue_seconds, compute_seconds, batch_rows;
   Labelled<Counter> batches;
   Labelled<Gauge> queue_rows;
+  Labelled<Gauge> batch_limit;
   Labelled<Counter> dropped;
 };
 
@@ -230,6 +234,11 @@ void Metrics::OnBatch(const std::string& model, int64_t rows, compute::BatchTrig
 void Metrics::OnQueued(const std::string& model, int64_t rows) {
   families_->queue_rows.With({model},
                              [rows](Gauge& gauge) { gauge.Set(static_cast<double>(rows)); });
+}
+
+void Metrics::OnBatchLimit(const std::string& model, int64_t rows) {
+  families_->batch_limit.With({model},
+                              [rows](Gauge& gauge) { gauge.Set(static_cast<double>(rows)); });
 }
 
 void Metrics::OnDropped(const std::string& model, compute::DropReason reason) {
@@ -335,7 +344,7 @@ void Metrics::OnForgotten(const std::string& model, int64_t version) {
   };
   for (auto* gauge :
        {&families_->serving_version, &families_->newest_version, &families_->last_success,
-        &families_->candidate_age, &families_->queue_rows}) {
+        &families_->candidate_age, &families_->queue_rows, &families_->batch_limit}) {
     gauge->RemoveIf(same_model);
   }
 }

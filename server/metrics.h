@@ -47,6 +47,7 @@ class Metrics {
   void OnBatch(const std::string& model, int64_t rows, compute::BatchTrigger trigger,
                absl::Duration compute);
   void OnQueued(const std::string& model, int64_t rows);
+  void OnBatchLimit(const std::string& model, int64_t rows);
   void OnDropped(const std::string& model, compute::DropReason reason);
 
   // --- models ---
