@@ -191,7 +191,7 @@ void AddServerRows(std::vector<OptionRow>* rows) {
                H5SERVE_FIELD(server.required_models)),
           Bytes("memory_limit", "memory for all models; 0: the cgroup's limit less a reserve",
                 H5SERVE_FIELD(server.memory_limit_bytes)),
-          Flag("enable_admin", "allow calls that load, unload or reconfigure models",
+          Flag("enable_admin", "allow calls that load, unload or reconfigure models, and channelz",
                H5SERVE_FIELD(server.enable_admin)),
           Flag("enable_reflection", "answer gRPC reflection",
                H5SERVE_FIELD(server.enable_reflection)),

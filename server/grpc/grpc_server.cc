@@ -1,6 +1,8 @@
 #include "server/grpc/grpc_server.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/stubs/logging.h>
+#include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -91,10 +93,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServiceConte
   const absl::StatusOr<mode_t> mode = ParseMode(options.unix_socket_mode);
   if (!mode.ok()) return mode.status();
 
+  // It writes a line for every message that is malformed: clients could fill the log.
+  google::protobuf::SetLogHandler(nullptr);
   grpc::EnableDefaultHealthCheckService(true);
+  // Bookkeeping for it costs every call a little.
+  if (options.enable_admin) grpc::channelz::experimental::InitChannelzService();
   if (options.enable_reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetChannelArguments(options.grpc, &builder);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, options.enable_admin ? 1 : 0);
   int port = 0;
   if (!options.listen.empty()) {
     const std::string address = options.listen[0] == ':' ? "[::]" + options.listen : options.listen;

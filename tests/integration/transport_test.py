@@ -180,6 +180,25 @@ class TransportTest(unittest.TestCase):
                 status = next(watch)
             watch.cancel()
 
+    def test_reflection_and_channelz(self):
+        def services(channel):
+            call = channel.stream_stream(
+                '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo')
+            return next(call(iter([b'\x3a\x00']), timeout=20))
+
+        def servers(channel):
+            return channel.unary_unary('/grpc.channelz.v1.Channelz/GetServers')(b'', timeout=20)
+
+        with grpc.insecure_channel(self.start('--enable-admin').grpc) as channel:
+            self.assertIn(b'tensorflow.serving.PredictionService', services(channel))
+            self.assertIn(b'inference.GRPCInferenceService', services(channel))
+            self.assertGreater(len(servers(channel)), 10)
+        with grpc.insecure_channel(self.start('--enable-reflection', 'false').grpc) as channel:
+            for call in (services, servers):
+                with self.assertRaises(grpc.RpcError) as caught:
+                    call(channel)
+                self.assertEqual(grpc.StatusCode.UNIMPLEMENTED, caught.exception.code())
+
     def test_requests_in_flight_survive_a_stop(self):
         daemon = self.start('--drain-delay', '300ms')
         client = Client(daemon.grpc)
