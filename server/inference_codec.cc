@@ -104,8 +104,9 @@ absl::StatusOr<Tensor> DecodeInput(const InputTensor& input, const std::string* 
   if (input.parameters().contains("shared_memory_region")) {
     return absl::InvalidArgumentError("shared memory is not supported; send the values");
   }
-  const absl::StatusOr<Shape> shape = DecodeShape(
-      std::span<const int64_t>(input.shape().data(), input.shape_size()), *dtype, max_bytes);
+  const absl::StatusOr<Shape> shape =
+      DecodeShape(std::span<const int64_t>(input.shape().data(), input.shape_size()), *dtype,
+                  max_bytes, &spec.shape);
   if (!shape.ok()) return shape.status();
   if (raw == nullptr) return DecodeContents(input.contents(), *dtype, *shape);
   if (input.has_contents()) {
@@ -160,6 +161,12 @@ void EncodeContents(const Tensor& tensor, InferTensorContents* contents) {
 }  // namespace
 
 absl::StatusOr<Tensor> DecodeBytes(std::string_view raw, const Shape& shape) {
+  // Each element has at least its length: nothing is reserved for what cannot be there.
+  if (static_cast<int64_t>(raw.size() / sizeof(uint32_t)) < shape.num_elements()) {
+    return absl::InvalidArgumentError(
+        fmt::format("the content of {} bytes ends before element {} of {}", raw.size(),
+                    raw.size() / sizeof(uint32_t), shape.num_elements()));
+  }
   Tensor tensor = Tensor::Allocate(DType::kString, shape);
   std::string* to = tensor.mutable_data<std::string>();
   for (int64_t i = 0; i < shape.num_elements(); ++i) {

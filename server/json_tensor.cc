@@ -295,10 +295,11 @@ absl::Status FillTensor(element value, const Shape& shape, int64_t offset, Tenso
   return Fill(value, shape, 0, &offset, tensor);
 }
 
-absl::StatusOr<Tensor> TensorFromJson(element value, DType dtype, int64_t max_bytes) {
+absl::StatusOr<Tensor> TensorFromJson(element value, DType dtype, int64_t max_bytes,
+                                      const Shape* declared) {
   const absl::StatusOr<Shape> nested = JsonShape(value);
   if (!nested.ok()) return nested.status();
-  const absl::StatusOr<Shape> shape = DecodeShape(nested->dims(), dtype, max_bytes);
+  const absl::StatusOr<Shape> shape = DecodeShape(nested->dims(), dtype, max_bytes, declared);
   if (!shape.ok()) return shape.status();
   Tensor tensor = Tensor::Allocate(dtype, *shape);
   if (absl::Status status = FillTensor(value, *shape, 0, &tensor); !status.ok()) return status;

@@ -33,7 +33,8 @@ absl::Status FillTensor(simdjson::dom::element value, const compute::Shape& shap
 
 // JsonShape and FillTensor in one.
 absl::StatusOr<compute::Tensor> TensorFromJson(simdjson::dom::element value, compute::DType dtype,
-                                               int64_t max_bytes);
+                                               int64_t max_bytes,
+                                               const compute::Shape* declared = nullptr);
 
 // Appends elements of `tensor` from `offset` on as nested lists of `shape`.
 // Floats are as short as they can be read back, NaN and infinities as Python

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <string>
 #include <utility>
@@ -230,7 +231,8 @@ absl::Status FillRow(const tensorflow::Feature& feature, int64_t row, int64_t wi
 
 }  // namespace
 
-absl::StatusOr<Tensor> DecodeTensor(const TensorProto& proto, int64_t max_bytes) {
+absl::StatusOr<Tensor> DecodeTensor(const TensorProto& proto, int64_t max_bytes,
+                                    const Shape* declared) {
   const std::optional<DType> dtype = FromTensorFlowType(proto.dtype());
   if (!dtype) {
     return absl::InvalidArgumentError(
@@ -239,12 +241,13 @@ absl::StatusOr<Tensor> DecodeTensor(const TensorProto& proto, int64_t max_bytes)
   if (proto.tensor_shape().unknown_rank()) {
     return absl::InvalidArgumentError("the shape has an unknown rank");
   }
-  std::vector<int64_t> dims;
-  for (const auto& dim : proto.tensor_shape().dim()) {
-    if (dims.size() > static_cast<size_t>(compute::kMaxRank)) break;
-    dims.push_back(dim.size());
-  }
-  const absl::StatusOr<Shape> shape = DecodeShape(dims, *dtype, max_bytes);
+  const int rank = proto.tensor_shape().dim_size();
+  if (absl::Status status = CheckRank(rank); !status.ok()) return status;
+  std::array<int64_t, compute::kMaxRank> dims{};
+  for (int axis = 0; axis < rank; ++axis) dims[axis] = proto.tensor_shape().dim(axis).size();
+  const absl::StatusOr<Shape> shape =
+      DecodeShape(std::span<const int64_t>(dims.data(), static_cast<size_t>(rank)), *dtype,
+                  max_bytes, declared);
   if (!shape.ok()) return shape.status();
   if (*dtype != DType::kString && !proto.tensor_content().empty()) {
     return DecodeRaw(proto.tensor_content(), *dtype, *shape);
@@ -267,7 +270,7 @@ absl::StatusOr<std::vector<Tensor>> DecodeInputs(const model::Signature& signatu
                             "got element type {}, expected {} ({})", TypeName(proto.dtype()),
                             TypeName(TensorFlowType(spec.dtype)), compute::Name(spec.dtype))));
     }
-    absl::StatusOr<Tensor> tensor = DecodeTensor(proto, max_bytes);
+    absl::StatusOr<Tensor> tensor = DecodeTensor(proto, max_bytes, &spec.shape);
     if (!tensor.ok()) return AboutInput(spec.name, tensor.status());
     inputs.push_back(*std::move(tensor));
   }

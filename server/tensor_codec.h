@@ -16,8 +16,10 @@ namespace h5serve::server {
 // proto must outlive it. INVALID_ARGUMENT, without the tensor's name, for what
 // does not fit together. Nothing is converted: 16-bit and smaller integers must
 // be in range.
+// `declared` is the shape that is expected, where one is.
 absl::StatusOr<compute::Tensor> DecodeTensor(const tensorflow::TensorProto& proto,
-                                             int64_t max_bytes);
+                                             int64_t max_bytes,
+                                             const compute::Shape* declared = nullptr);
 
 // The inputs of a request in signature order; errors name the input, what came
 // and what was expected.

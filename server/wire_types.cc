@@ -63,13 +63,16 @@ std::optional<DType> FromInferenceType(std::string_view name) {
 
 int InferenceTypeNumber(DType dtype) { return RowOf(dtype).inference_number; }
 
+absl::Status CheckRank(int64_t rank) {
+  if (rank <= compute::kMaxRank) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "the shape has {} dimensions, at most {} are supported", rank, compute::kMaxRank));
+}
+
 absl::StatusOr<compute::Shape> DecodeShape(std::span<const int64_t> dims, DType dtype,
-                                           int64_t max_bytes) {
-  if (dims.size() > static_cast<size_t>(compute::kMaxRank)) {
-    return absl::InvalidArgumentError(
-        fmt::format("the shape has {} dimensions, at most {} are "
-                    "supported",
-                    dims.size(), compute::kMaxRank));
+                                           int64_t max_bytes, const compute::Shape* declared) {
+  if (absl::Status status = CheckRank(static_cast<int64_t>(dims.size())); !status.ok()) {
+    return status;
   }
   for (int64_t dim : dims) {
     if (dim < 0) {
@@ -78,6 +81,10 @@ absl::StatusOr<compute::Shape> DecodeShape(std::span<const int64_t> dims, DType 
     }
   }
   const compute::Shape shape(dims);
+  if (declared != nullptr && !compute::Compatible(shape, *declared)) {
+    return absl::InvalidArgumentError(
+        fmt::format("expected shape {}, got {}", declared->ToString(), shape.ToString()));
+  }
   const std::optional<int64_t> count = compute::CheckedElementCount(shape);
   if (!count || *count > max_bytes / compute::SizeOf(dtype)) {
     return absl::InvalidArgumentError(

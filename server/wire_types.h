@@ -25,10 +25,15 @@ std::optional<compute::DType> FromInferenceType(std::string_view name);
 // Number of inference.DataType.
 int InferenceTypeNumber(compute::DType dtype);
 
+// INVALID_ARGUMENT for more dimensions than a tensor may have.
+absl::Status CheckRank(int64_t rank);
+
 // A shape from a request: INVALID_ARGUMENT for negative sizes, too many
-// dimensions and more elements than `max_bytes` can hold.
+// dimensions, what does not fit `declared` (where given), and more elements than
+// `max_bytes` can hold.
 absl::StatusOr<compute::Shape> DecodeShape(std::span<const int64_t> dims, compute::DType dtype,
-                                           int64_t max_bytes);
+                                           int64_t max_bytes,
+                                           const compute::Shape* declared = nullptr);
 
 // A tensor over little-endian row-major bytes, without a copy where their
 // alignment allows. The bytes must outlive it. INVALID_ARGUMENT when the size

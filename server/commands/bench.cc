@@ -109,6 +109,7 @@ int BenchServer(const BenchArguments& arguments) {
   options.address = arguments.connect;
   options.model = arguments.model;
   options.concurrency = arguments.concurrency;
+  options.rate = arguments.rate;
   options.rows = arguments.batches.empty() ? 1 : arguments.batches[0];
   options.duration = absl::Seconds(arguments.seconds);
   const absl::StatusOr<LoadTestResult> result = RunLoadTest(options);

@@ -104,6 +104,8 @@ void AddBench(CLI::App* app, CommandLine* line) {
   bench->add_option("--model", arguments->model, "model of the server");
   bench->add_option("--concurrency", arguments->concurrency, "calls outstanding")
       ->check(CLI::Range(1, 100000));
+  bench->add_option("--rate", arguments->rate, "calls started in a second; 0: as others end")
+      ->check(CLI::NonNegativeNumber);
   bench->add_option("--seconds", arguments->seconds, "time for each measurement")
       ->check(CLI::Range(0.01, 86400.0));
   bench->add_flag("--json", arguments->json, "one JSON object per measurement and line");

@@ -45,6 +45,7 @@ struct BenchArguments {
   std::vector<int64_t> batches;  // empty: 1, 8 and 32, of a server 1
   std::vector<int64_t> threads = {1};
   int concurrency = 16;
+  double rate = 0;  // calls in a second; 0: `concurrency` outstanding
   double seconds = 2;
   bool json = false;
   config::OptionSources sources;

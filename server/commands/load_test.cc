@@ -58,7 +58,10 @@ absl::StatusOr<tensorflow::serving::PredictRequest> MakeRequest(Stub* stub,
   return request;
 }
 
-// Calls that start each other until time is up.
+// At a rate, calls beyond these are not sent, and count as failed.
+constexpr int kMaxOutstanding = 20000;
+
+// Calls that start each other, or are started at their time, until time is up.
 class Calls {
  public:
   Calls(Stub* stub, const tensorflow::serving::PredictRequest* request, absl::Time end)
@@ -67,18 +70,21 @@ class Calls {
   LoadTestResult Run(int concurrency) {
     const absl::Time start = absl::Now();
     for (int i = 0; i < concurrency; ++i) {
-      {
-        absl::MutexLock lock(&mutex_);
-        ++outstanding_;
-      }
-      Start(std::make_shared<Slot>());
+      if (Reserve()) Start(std::make_shared<Slot>(), absl::Now());
     }
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](int* outstanding) { return *outstanding == 0; }, &outstanding_));
-    result_.elapsed = absl::Now() - start;
-    std::sort(result_.latencies.begin(), result_.latencies.end());
-    return std::move(result_);
+    return Wait(start);
+  }
+
+  LoadTestResult RunAtRate(double rate) {
+    again_ = false;
+    const absl::Time start = absl::Now();
+    for (int64_t i = 0;; ++i) {
+      const absl::Time due = start + absl::Seconds(static_cast<double>(i) / rate);
+      if (due >= end_) break;
+      absl::SleepFor(due - absl::Now());
+      if (Reserve()) Start(std::make_shared<Slot>(), due);
+    }
+    return Wait(start);
   }
 
  private:
@@ -88,10 +94,30 @@ class Calls {
     absl::Time started;
   };
 
-  void Start(std::shared_ptr<Slot> slot) {
+  // Whether one more call may be outstanding.
+  bool Reserve() {
+    absl::MutexLock lock(&mutex_);
+    if (outstanding_ < kMaxOutstanding) {
+      ++outstanding_;
+      return true;
+    }
+    if (result_.failed++ == 0) result_.first_error = "too many calls are outstanding";
+    return false;
+  }
+
+  LoadTestResult Wait(absl::Time start) {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(
+        +[](int* outstanding) { return *outstanding == 0; }, &outstanding_));
+    result_.elapsed = absl::Now() - start;
+    std::sort(result_.latencies.begin(), result_.latencies.end());
+    return std::move(result_);
+  }
+
+  void Start(std::shared_ptr<Slot> slot, absl::Time due) {
     slot->context = std::make_unique<grpc::ClientContext>();
     slot->response.Clear();
-    slot->started = absl::Now();
+    slot->started = due;
     stub_->async()->Predict(slot->context.get(), request_, &slot->response,
                             [this, slot](const grpc::Status& status) { Finish(slot, status); });
   }
@@ -106,17 +132,18 @@ class Calls {
       } else if (result_.failed++ == 0) {
         result_.first_error = status.error_message();
       }
-      if (now >= end_) {
+      if (!again_ || now >= end_) {
         --outstanding_;
         return;
       }
     }
-    Start(std::move(slot));
+    Start(std::move(slot), now);
   }
 
   Stub* const stub_;
   const tensorflow::serving::PredictRequest* const request_;
   const absl::Time end_;
+  bool again_ = true;  // a call that ended starts the next one
   absl::Mutex mutex_;
   int outstanding_ ABSL_GUARDED_BY(mutex_) = 0;
   LoadTestResult result_ ABSL_GUARDED_BY(mutex_);
@@ -132,7 +159,8 @@ absl::StatusOr<LoadTestResult> RunLoadTest(const LoadTestOptions& options) {
   const absl::StatusOr<tensorflow::serving::PredictRequest> request =
       MakeRequest(stub.get(), options);
   if (!request.ok()) return request.status();
-  return Calls(stub.get(), &*request, absl::Now() + options.duration).Run(options.concurrency);
+  Calls calls(stub.get(), &*request, absl::Now() + options.duration);
+  return options.rate > 0 ? calls.RunAtRate(options.rate) : calls.Run(options.concurrency);
 }
 
 }  // namespace h5serve::server

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <set>
 
@@ -47,9 +48,33 @@ void FillStatus(const model::VersionStatus& status, ModelVersionStatus* proto) {
   proto->mutable_status()->set_error_message(std::string(summary.message()));
 }
 
-absl::Status CheckConfig(const std::string& directory, const ModelConfig& config) {
+config::VersionPolicy PolicyOf(const tensorflow::serving::ServableVersionPolicy& proto) {
+  config::VersionPolicy policy;
+  if (proto.has_all()) policy.kind = config::VersionPolicy::Kind::kAll;
+  if (proto.has_latest() && proto.latest().num_versions() > 0) {
+    policy.latest = static_cast<int>(std::min<uint32_t>(proto.latest().num_versions(), INT_MAX));
+  }
+  if (proto.has_specific()) {
+    policy.kind = config::VersionPolicy::Kind::kSpecific;
+    policy.specific.assign(proto.specific().versions().begin(), proto.specific().versions().end());
+  }
+  return policy;
+}
+
+bool Same(const config::VersionPolicy& a, const config::VersionPolicy& b) {
+  if (a.kind != b.kind) return false;
+  if (a.kind == config::VersionPolicy::Kind::kLatest) return a.latest == b.latest;
+  return std::is_permutation(a.specific.begin(), a.specific.end(), b.specific.begin(),
+                             b.specific.end());
+}
+
+absl::Status CheckConfig(const std::string& directory, const model::Manager& manager,
+                         const ModelConfig& config) {
   if (config.name().empty()) return absl::InvalidArgumentError("a model in the list has no name");
-  if (config.has_model_version_policy()) {
+  // A policy may be repeated, but it is the operator's to change.
+  const absl::StatusOr<config::ModelOptions> settings = manager.OptionsOf(config.name());
+  if (config.has_model_version_policy() && settings.ok() &&
+      !Same(PolicyOf(config.model_version_policy()), settings->versions)) {
     return absl::InvalidArgumentError(fmt::format(
         "model {}: the version policy is set in its model.json, not by this call", config.name()));
   }
@@ -95,7 +120,8 @@ absl::Status ModelService::Reload(const tensorflow::serving::ModelConfigList& li
                                   absl::Time deadline) {
   std::set<std::string> listed;
   for (const ModelConfig& config : list.config()) {
-    if (absl::Status status = CheckConfig(context_.options->models, config); !status.ok()) {
+    if (absl::Status status = CheckConfig(context_.options->models, *context_.manager, config);
+        !status.ok()) {
       return status;
     }
     if (!listed.insert(config.name()).second) {

@@ -47,10 +47,11 @@ absl::Status CheckTasks(const tensorflow::serving::MultiInferenceRequest& reques
       return absl::UnimplementedError(
           fmt::format("Unsupported signature method_name: {}", task.method_name().substr(0, 200)));
     }
-    if (!methods.insert(task.method_name() + task.model_spec().signature_name()).second) {
+    const std::string& given = task.model_spec().signature_name();
+    const std::string signature(given.empty() ? kSignature : std::string_view(given));
+    if (!methods.insert(task.method_name() + " " + signature).second) {
       return absl::InvalidArgumentError(
-          fmt::format("Duplicate evaluation of signature: {}",
-                      task.model_spec().signature_name().substr(0, 200)));
+          fmt::format("Duplicate evaluation of signature: {}", signature.substr(0, 200)));
     }
   }
   return absl::OkStatus();

@@ -61,13 +61,17 @@ absl::StatusOr<Tensor> DecodeInput(const object& input, const model::TensorSpec&
   }
   std::vector<int64_t> dims;
   for (element item : list) {
+    if (absl::Status status = CheckRank(static_cast<int64_t>(dims.size())); !status.ok()) {
+      return status;
+    }
     int64_t dim = 0;
     if (item.get_int64().get(dim) != simdjson::SUCCESS) {
       return absl::InvalidArgumentError("the shape must be a list of integers");
     }
     dims.push_back(dim);
   }
-  const absl::StatusOr<compute::Shape> shape = DecodeShape(dims, spec.dtype, kMaxTensorBytes);
+  const absl::StatusOr<compute::Shape> shape =
+      DecodeShape(dims, spec.dtype, kMaxTensorBytes, &spec.shape);
   if (!shape.ok()) return shape.status();
   if (is_binary) {
     return spec.dtype == compute::DType::kString ? DecodeBytes(bytes, *shape)
@@ -135,8 +139,12 @@ absl::Status DecodeOutputs(const model::Signature& signature, const object& body
   const bool all_binary = BoolParameter(body, "binary_data_output", false);
   std::vector<std::string_view> names;
   std::vector<object> asked;
-  simdjson::dom::array list;
-  if (body["outputs"].get_array().get(list) == simdjson::SUCCESS) {
+  element wanted;
+  if (body["outputs"].get(wanted) == simdjson::SUCCESS) {
+    simdjson::dom::array list;
+    if (wanted.get_array().get(list) != simdjson::SUCCESS) {
+      return absl::InvalidArgumentError("outputs must be a list");
+    }
     for (element item : list) {
       object output;
       if (item.get_object().get(output) != simdjson::SUCCESS) {
@@ -164,6 +172,17 @@ absl::Status DecodeOutputs(const model::Signature& signature, const object& body
     infer->outputs.push_back(output);
     infer->binary.push_back(binary);
   }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeId(const object& body, std::string* id) {
+  element value;
+  if (body["id"].get(value) != simdjson::SUCCESS) return absl::OkStatus();
+  std::string_view text;
+  if (value.get_string().get(text) != simdjson::SUCCESS) {
+    return absl::InvalidArgumentError("id must be a string");
+  }
+  *id = std::string(text);
   return absl::OkStatus();
 }
 
@@ -224,8 +243,8 @@ absl::Status DecodeBody(const ServiceContext& context, const model::Signature& s
     if (document->get_object().get(body) != simdjson::SUCCESS) {
       return absl::InvalidArgumentError("the body must be a JSON object");
     }
-    infer->id = std::string(Member(body, "id"));
-    absl::Status status = DecodeInputs(signature, body, binary, &infer->inputs);
+    absl::Status status = DecodeId(body, &infer->id);
+    if (status.ok()) status = DecodeInputs(signature, body, binary, &infer->inputs);
     if (status.ok()) status = DecodeOutputs(signature, body, infer);
     if (!status.ok()) return status;
     timeout = IntParameter(body, "timeout").value_or(0);

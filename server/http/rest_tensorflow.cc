@@ -101,7 +101,7 @@ absl::StatusOr<std::vector<Tensor>> ColumnInputs(const model::Signature& signatu
   std::vector<Tensor> tensors;
   for (const model::TensorSpec& spec : signature.inputs) {
     const element one = named ? members[spec.name].value_unsafe() : value;
-    absl::StatusOr<Tensor> tensor = TensorFromJson(one, spec.dtype, kMaxTensorBytes);
+    absl::StatusOr<Tensor> tensor = TensorFromJson(one, spec.dtype, kMaxTensorBytes, &spec.shape);
     if (!tensor.ok()) return AboutInput(spec.name, tensor.status());
     tensors.push_back(*std::move(tensor));
   }
@@ -122,7 +122,8 @@ absl::StatusOr<std::vector<Tensor>> NamedRows(const model::Signature& signature,
     if (!row.ok()) return AboutInput(spec.name, row.status());
     std::vector<int64_t> dims = {static_cast<int64_t>(entries.size())};
     for (int64_t dim : *row) dims.push_back(dim);
-    const absl::StatusOr<compute::Shape> shape = DecodeShape(dims, spec.dtype, kMaxTensorBytes);
+    const absl::StatusOr<compute::Shape> shape =
+        DecodeShape(dims, spec.dtype, kMaxTensorBytes, &spec.shape);
     if (!shape.ok()) return AboutInput(spec.name, shape.status());
     Tensor tensor = Tensor::Allocate(spec.dtype, *shape);
     const int64_t width = tensor.num_elements() / static_cast<int64_t>(entries.size());
@@ -204,11 +205,13 @@ std::string ColumnOutputs(const model::Signature& signature, const Outputs& outp
 }
 
 absl::Status CheckSignatureName(const object& body) {
+  element value;
+  if (body["signature_name"].get(value) != simdjson::SUCCESS) return absl::OkStatus();
   std::string_view name;
-  if (body["signature_name"].get_string().get(name) != simdjson::SUCCESS || name.empty() ||
-      name == "serving_default") {
-    return absl::OkStatus();
+  if (value.get_string().get(name) != simdjson::SUCCESS) {
+    return absl::InvalidArgumentError("signature_name must be a string");
   }
+  if (name.empty() || name == "serving_default") return absl::OkStatus();
   return absl::FailedPreconditionError(
       fmt::format("Serving signature key \"{}\" not found.", name.substr(0, 200)));
 }

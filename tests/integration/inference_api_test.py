@@ -205,6 +205,13 @@ class InferenceApiTest(unittest.TestCase):
         self.assertTrue(log.settings['log_error'].bool_param)
         self.api.SystemSharedMemoryStatus(self.pb.SystemSharedMemoryStatusRequest())
         self.api.SystemSharedMemoryUnregister(self.pb.SystemSharedMemoryUnregisterRequest())
+        self.api.CudaSharedMemoryStatus(self.pb.CudaSharedMemoryStatusRequest())
+        self.refused(grpc.StatusCode.NOT_FOUND, ["'region'"],
+                     lambda: self.api.SystemSharedMemoryStatus(
+                         self.pb.SystemSharedMemoryStatusRequest(name='region')))
+        self.refused(grpc.StatusCode.NOT_FOUND, ["'region'"],
+                     lambda: self.api.CudaSharedMemoryStatus(
+                         self.pb.CudaSharedMemoryStatusRequest(name='region')))
         self.api.CudaSharedMemoryUnregister(self.pb.CudaSharedMemoryUnregisterRequest())
         self.refused(grpc.StatusCode.UNIMPLEMENTED, ['region'],
                      lambda: self.api.SystemSharedMemoryRegister(
@@ -212,6 +219,30 @@ class InferenceApiTest(unittest.TestCase):
         self.refused(grpc.StatusCode.UNIMPLEMENTED, ['GPUs not supported'],
                      lambda: self.api.CudaSharedMemoryRegister(
                          self.pb.CudaSharedMemoryRegisterRequest(name='region')))
+
+
+    def test_settings_can_be_changed_as_far_as_they_exist(self):
+        def trace(name, *values):
+            request = self.pb.TraceSettingRequest()
+            request.settings[name].value.extend(values)
+            return lambda: self.api.TraceSetting(request)
+
+        self.assertEqual(['OFF'], trace('trace_level', 'OFF')().settings['trace_level'].value)
+        self.refused(grpc.StatusCode.UNIMPLEMENTED, ['trace'], trace('trace_level', 'TIMESTAMPS'))
+        self.refused(grpc.StatusCode.INVALID_ARGUMENT, ['nonsense'], trace('nonsense', 'x'))
+
+        def log(name, **value):
+            request = self.pb.LogSettingsRequest()
+            for field, content in value.items():
+                setattr(request.settings[name], field, content)
+            return lambda: self.api.LogSettings(request)
+
+        answer = log('log_verbose_level', uint32_param=1)()
+        self.assertEqual(1, answer.settings['log_verbose_level'].uint32_param)
+        answer = log('log_verbose_level', uint32_param=0)()
+        self.assertEqual(0, answer.settings['log_verbose_level'].uint32_param)
+        self.refused(grpc.StatusCode.INVALID_ARGUMENT, ['nonsense'], log('nonsense', bool_param=True))
+        self.refused(grpc.StatusCode.UNIMPLEMENTED, ['log_file'], log('log_file', string_param='x'))
 
 
 class AdminTest(unittest.TestCase):
