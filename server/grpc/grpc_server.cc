@@ -6,6 +6,8 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -57,6 +59,18 @@ void SetChannelArguments(const config::ConnectionOptions& options, grpc::ServerB
   }
 }
 
+// Linking the library of the reflection service is enough to have it in every
+// server of the process.
+class WithoutReflection : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
+      return plugin->name().find("reflection") != std::string::npos;
+    });
+  }
+};
+
 absl::StatusOr<mode_t> ParseMode(const std::string& text) {
   unsigned mode = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
@@ -98,8 +112,12 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServiceConte
   grpc::EnableDefaultHealthCheckService(true);
   // Bookkeeping for it costs every call a little.
   if (options.enable_admin) grpc::channelz::experimental::InitChannelzService();
-  if (options.enable_reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  if (options.enable_reflection) {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  } else {
+    builder.SetOption(std::make_unique<WithoutReflection>());
+  }
   SetChannelArguments(options.grpc, &builder);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, options.enable_admin ? 1 : 0);
   int port = 0;

@@ -193,7 +193,7 @@ class BadInputTest(unittest.TestCase):
         values = good.copy()
         values[:] = np.nan
         self.predict_table([
-            ('nothing', floats(0), INVALID, ['left', 'float_val', '6']),
+            ('nothing', floats(0), INVALID, ['left', 'float_val', '(2, 3)']),
             ('too many', floats(7), INVALID, ['left', '7', '6']),
             ('other field', floats(6, 'int_val'), INVALID, ['left', 'float_val']),
             ('half field', floats(6, 'half_val'), INVALID, ['left', 'float_val']),

@@ -55,6 +55,9 @@ class PredictionApiTest(unittest.TestCase):
         cls.daemon.start()
         cls.daemon.wait_ready()
         cls.client = cls.daemon.client()
+        # Ready is who has one version.
+        wait_until(lambda: [entry[1] for entry in cls.client.status('iris')] == ['AVAILABLE'] * 2,
+                   'both versions serve')
         cls.pb = stubs()['tensorflow_serving_pb2']
         cls.tf = stubs()['tensorflow_pb2']
         cls.x = np.load(os.path.join(SAMPLES, 'data', 'iris.in.npz'))['i0'].astype(np.float32)

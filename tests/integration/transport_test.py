@@ -193,7 +193,7 @@ class TransportTest(unittest.TestCase):
             self.assertIn(b'tensorflow.serving.PredictionService', services(channel))
             self.assertIn(b'inference.GRPCInferenceService', services(channel))
             self.assertGreater(len(servers(channel)), 10)
-        with grpc.insecure_channel(self.start('--enable-reflection', 'false').grpc) as channel:
+        with grpc.insecure_channel(self.start('--enable-reflection=false').grpc) as channel:
             for call in (services, servers):
                 with self.assertRaises(grpc.RpcError) as caught:
                     call(channel)
