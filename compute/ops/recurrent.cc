@@ -193,7 +193,7 @@ class SequenceRun {
   void Run(const float* initial_h, const float* initial_c) {
     Start(initial_h, h_);
     if (c_ != nullptr) Start(initial_c, c_);
-    std::fill_n(seen_, rows_, 0.0f);
+    std::fill_n(seen_, rows_, attributes_.masked_start_is_state ? 1.0f : 0.0f);
     const int64_t ahead = sizes_.steps_ahead();
     for (int64_t begin = 0; begin < sizes_.time; begin += ahead) {
       const int64_t end = std::min(begin + ahead, sizes_.time);
@@ -354,7 +354,7 @@ class SequenceRun {
   }
 
   // Writes the output of a step. A masked step repeats the output before it,
-  // which is h, or zeros before the first valid step.
+  // which is h, or zeros before the first valid step (or the initial h).
   void Emit(int64_t step, int64_t time) const {
     const int64_t units = sizes_.units;
     for (int64_t row = 0; row < rows_; ++row) {
@@ -388,7 +388,7 @@ class SequenceRun {
   float* const ahead_;
   float* const gates_;
   float* const reset_;
-  float* const seen_;  // 1 after a row's first valid step
+  float* const seen_;  // 1 where a masked step of the row repeats h
 };
 
 absl::Status RecurrentOp::Run(const RunContext& context) const {

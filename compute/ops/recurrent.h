@@ -23,11 +23,13 @@ struct RecurrentAttributes {
   int64_t units = 0;
   CellActivation activation;
   CellActivation recurrent_activation;
-  bool reset_after = false;      // GRU
-  bool go_backwards = false;     // process from the last step; outputs in processing order
+  bool reset_after = false;   // GRU
+  bool go_backwards = false;  // process from the last step; outputs in processing order
   bool return_sequences = false;
   // Masked steps output zeros instead of repeating the last output.
   bool zero_output_for_mask = false;
+  // Masked steps before the first valid one output the initial state h, not zeros.
+  bool masked_start_is_state = false;
 };
 
 // Keras' layout: kernel (in, gates·units), recurrent_kernel (units, gates·units),

@@ -37,6 +37,11 @@ std::vector<KerasTensor> LowerConvLstm(const LayerScope& scope, const CallInputs
   if (!InputOfRank(scope, inputs, spatial + 3)) return {};
   const std::optional<RecurrentCall> call = ParseRecurrentCall(scope, inputs);
   if (!call) return {};
+  if (call->time_major) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: time_major is not supported", scope.path()));
+    return {};
+  }
   compute::Graph& graph = scope.graph();
   const bool first = scope.ChannelsFirst();
   const std::vector<int64_t> sizes = scope.Sizes("kernel_size", spatial, 1);

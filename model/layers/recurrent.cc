@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "compute/ops/elementwise.h"
+#include "compute/ops/shape_ops.h"
 #include "model/layers/activation.h"
 #include "model/layers/layer_functions.h"
 #include "model/layers/recurrent_call.h"
@@ -34,7 +35,18 @@ struct Walk {
   bool go_backwards = false;
   bool return_sequences = false;
   bool zero_output_for_mask = false;
+  bool masked_output_is_state = false;
 };
+
+// TensorFlow's K.rnn of Keras 1 and 2 (and of the first tf.keras) gives the first state at
+// a masked step, where others give the output before: zeros at the start. Source:
+// tensorflow_backend.py of 1.2.2 to 2.3.1.
+bool MaskedOutputIsState(const LayerScope& scope) {
+  const Writer& writer = scope.writer();
+  if (writer.theano || scope.Bool("unroll", false)) return false;
+  if (writer.dialect == Writer::Dialect::kTfKeras) return !writer.AtLeast(2, 2);
+  return writer.dialect != Writer::Dialect::kKeras3;
+}
 
 // Runs one cell over a sequence. Outputs y, then the states.
 std::vector<Value> RunCell(const LayerScope& cell, Value x, std::optional<Value> mask,
@@ -56,6 +68,7 @@ std::vector<Value> RunCell(const LayerScope& cell, Value x, std::optional<Value>
   attributes.go_backwards = walk.go_backwards;
   attributes.return_sequences = walk.return_sequences;
   attributes.zero_output_for_mask = walk.zero_output_for_mask;
+  attributes.masked_start_is_state = walk.masked_output_is_state;
   if (cell.failed()) return {};
   const int64_t width = GatesOf(*kind) * attributes.units;
   ops::RecurrentInputs inputs;
@@ -81,13 +94,22 @@ Walk WalkOf(const LayerScope& scope, const RecurrentCall& call) {
   walk.go_backwards = scope.Bool("go_backwards", false);
   walk.return_sequences = scope.Bool("return_sequences", false);
   walk.zero_output_for_mask = call.zero_output_for_mask;
+  walk.masked_output_is_state = MaskedOutputIsState(scope);
   return walk;
 }
 
+// Exchanges batch and time.
+Value SwapTime(compute::Graph& graph, Value x) { return ops::MoveAxis(graph, x, 0, 1); }
+
 // What Keras gives back: the output, its mask, and the states when asked for.
 std::vector<KerasTensor> Results(const LayerScope& scope, const Walk& walk, Value y,
-                                 std::optional<Value> mask, const std::vector<Value>& states) {
-  std::vector<KerasTensor> results{{y, walk.return_sequences ? mask : std::nullopt}};
+                                 const RecurrentCall& call, const std::vector<Value>& states) {
+  std::optional<Value> mask = walk.return_sequences ? call.mask : std::nullopt;
+  if (call.time_major && walk.return_sequences) {
+    y = SwapTime(scope.graph(), y);
+    if (mask) mask = SwapTime(scope.graph(), *mask);
+  }
+  std::vector<KerasTensor> results{{y, mask}};
   if (scope.Bool("return_state", false)) {
     for (Value state : states) results.push_back({state, std::nullopt});
   }
@@ -140,6 +162,26 @@ bool ReversedStates(const LayerScope& scope, const RecurrentCall& call, size_t c
   return true;
 }
 
+// Where masked steps give the first state: that of the first cell (`first`: its
+// sequence, or its last h), although the output is the last cell's.
+Value FirstStateAtMasked(const LayerScope& scope, const Walk& walk, Value y, Value first,
+                         Value mask) {
+  compute::Graph& graph = scope.graph();
+  if (graph.shape(first).dim(-1) != graph.shape(y).dim(-1)) {
+    scope.Fail(Code::kUnsupportedArgument,
+               fmt::format("layer {}: cells of different sizes under a mask are an error of Keras "
+                           "{}",
+                           scope.path(), scope.writer().version));
+    return {};
+  }
+  // Outputs are in processing order, the mask is in the order of time.
+  if (walk.go_backwards) mask = ReverseTime(graph, mask);
+  if (!walk.return_sequences) {
+    mask = ops::Squeeze(graph, ops::SliceAxis(graph, mask, 1, -1, std::nullopt), {1});
+  }
+  return ops::Where(graph, ops::ExpandDims(graph, mask, -1), y, first);
+}
+
 // The states of each cell, in the order of the cells.
 std::vector<std::vector<Value>> DealStates(const std::vector<const Layer*>& cells,
                                            const std::vector<Value>& states, bool reversed) {
@@ -176,11 +218,7 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
                fmt::format("layer {}: constants are not supported", scope.path()));
     return std::nullopt;
   }
-  if (scope.Bool("time_major", false)) {
-    scope.Fail(Code::kUnsupportedArgument,
-               fmt::format("layer {}: time_major is not supported", scope.path()));
-    return std::nullopt;
-  }
+  call.time_major = scope.Bool("time_major", false);
   call.x = tensors[0].value;
   if (!call.mask) call.mask = tensors[0].mask;
   for (size_t i = 1; i < tensors.size(); ++i) call.states.push_back(tensors[i].value);
@@ -193,6 +231,10 @@ std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const C
     call.mask = mask->tensor.value;
   }
   if (call.mask) call.mask = ops::Cast(scope.graph(), *call.mask, compute::DType::kBool);
+  if (call.time_major) {
+    call.x = SwapTime(scope.graph(), call.x);
+    if (call.mask) call.mask = SwapTime(scope.graph(), *call.mask);
+  }
   const CallArgument* zero_output = inputs.Keyword("zero_output_for_mask");
   const bool decided = zero_output != nullptr && zero_output->constant.is_bool();
   call.zero_output_for_mask =
@@ -211,7 +253,7 @@ std::vector<KerasTensor> LowerRecurrent(const LayerScope& scope, const CallInput
   const Walk walk = WalkOf(scope, *call);
   const std::vector<Value> out = RunCell(scope, call->x, call->mask, call->states, walk);
   if (scope.failed() || out.empty()) return {};
-  return Results(scope, walk, out[0], call->mask, {out.begin() + 1, out.end()});
+  return Results(scope, walk, out[0], *call, {out.begin() + 1, out.end()});
 }
 
 std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inputs) {
@@ -233,7 +275,7 @@ std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inp
   const std::vector<std::vector<Value>> initial = DealStates(cells, call->states, reversed);
   std::vector<std::vector<Value>> last(cells.size());
   const Walk walk = WalkOf(scope, *call);
-  Value y = call->x;
+  Value y = call->x, first;
   for (size_t i = 0; i < cells.size(); ++i) {
     const LayerScope cell(&scope.lowering(), cells[i], scope.path() + "/" + cells[i]->name);
     Walk step = walk;
@@ -247,11 +289,16 @@ std::vector<KerasTensor> LowerRnn(const LayerScope& scope, const CallInputs& inp
     if (scope.failed() || out.empty()) return {};
     y = out[0];
     last[i].assign(out.begin() + 1, out.end());
+    if (i == 0) first = walk.return_sequences ? out[0] : out[1];
+  }
+  if (call->mask && cells.size() > 1 && !reversed && walk.masked_output_is_state) {
+    y = FirstStateAtMasked(scope, walk, y, first, *call->mask);
+    if (scope.failed()) return {};
   }
   if (reversed) std::reverse(last.begin(), last.end());
   std::vector<Value> states;
   for (const auto& of_cell : last) states.insert(states.end(), of_cell.begin(), of_cell.end());
-  return Results(scope, walk, y, call->mask, states);
+  return Results(scope, walk, y, *call, states);
 }
 
 std::vector<WeightRole> RecurrentWeights(const Layer& layer, const Writer&) {

@@ -9,7 +9,7 @@
 
 namespace h5serve::model {
 
-// The sequence, its mask and the initial states of a call.
+// The sequence (batch, time, …), its mask and the initial states of a call.
 struct RecurrentCall {
   compute::Value x;
   std::optional<compute::Value> mask;
@@ -17,13 +17,15 @@ struct RecurrentCall {
   // Masked steps give zeros instead of the previous output: by the config, or by
   // the call argument of this name that Bidirectional passes.
   bool zero_output_for_mask = false;
+  // The tensors of the call have time before batch, and so must the results.
+  bool time_major = false;
 };
 
 // Initial states come as further tensors or as initial_state. nullopt after a
 // failure. Warns of stateful layers.
 std::optional<RecurrentCall> ParseRecurrentCall(const LayerScope& scope, const CallInputs& inputs);
 
-// Reverses axis 1.
-compute::Value ReverseTime(compute::Graph& graph, compute::Value x);
+// Reverses the axis of the steps, 1 unless time comes first.
+compute::Value ReverseTime(compute::Graph& graph, compute::Value x, int axis = 1);
 
 }  // namespace h5serve::model

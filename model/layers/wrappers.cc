@@ -13,7 +13,7 @@ namespace h5serve::model {
 namespace ops = compute::ops;
 using compute::Value;
 
-Value ReverseTime(compute::Graph& graph, Value x) { return ops::Reverse(graph, x, 1); }
+Value ReverseTime(compute::Graph& graph, Value x, int axis) { return ops::Reverse(graph, x, axis); }
 
 namespace {
 
@@ -93,7 +93,9 @@ std::vector<KerasTensor> LowerBidirectional(const LayerScope& scope, const CallI
 
   compute::Graph& graph = scope.graph();
   // The backward layer gives its steps in processing order.
-  if (sequences) backward[0].value = ReverseTime(graph, backward[0].value);
+  const ConfigValue& time_major = first.config["time_major"];
+  const int time = time_major.is_bool() && time_major.as_bool() ? 0 : 1;
+  if (sequences) backward[0].value = ReverseTime(graph, backward[0].value, time);
   const std::optional<Value> mask = sequences ? call->mask : std::nullopt;
   std::vector<KerasTensor> results;
   const ConfigValue* stored = scope.config().Find("merge_mode");

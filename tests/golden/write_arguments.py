@@ -60,7 +60,7 @@ def model(layers, inputs, outputs, weights, version=None, graph=None):
     if graph is not None:
         config.update(input_layers=[[name, 0, 0] for name in graph[0]],
                       output_layers=[[name, 0, k] for name, k in graph[1]])
-    kind = 'Sequential' if graph is None else 'Functional' if version >= '2.4' else 'Model'
+    kind = 'Sequential' if graph is None else 'Model' if version == '2.3.1' else 'Functional'
     label = layers[-1][0].lower() if graph is None else layers[len(inputs)][0].lower()
     COUNTS[label] = COUNTS.get(label, 0) + 1
     name = '%s_%02d_%s' % (label, COUNTS[label], version)

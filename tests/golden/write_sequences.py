@@ -15,6 +15,7 @@ FOLDER = sys.argv[1]
 RANDOM = np.random.RandomState(31)
 BACKENDS = {'2.2.4': 'tensorflow', '2.3.1': 'tensorflow', '2.11.0': 'tensorflow', '3.8.0': 'jax',
             '3.15.1': 'jax'}
+MULTI_BACKEND = ('2.2.4', '2.3.1')
 
 
 def array(*shape):
@@ -43,22 +44,26 @@ def sequential(name, layers, x, y, weights, version):
     save_case(FOLDER, '%s_%s' % (name, version), [x], [y])
 
 
-def functional(name, class_name, config, inputs, call, outputs, weights, version):
-    """One layer; `call`: its inbound node from the names of the inputs."""
+def functional(name, class_name, config, inputs, call, outputs, weights, version, masked=False):
+    """One layer; `call`: its inbound node from the names of the inputs, or of the first one
+    masked, "mask"."""
     names = ['x%d' % i for i in range(len(inputs))]
     shape = 'batch_shape' if version >= '3' else 'batch_input_shape'
     layers = [{'class_name': 'InputLayer', 'name': n, 'inbound_nodes': [], 'config': {
         shape: [None] + list(x.shape[1:]), 'dtype': str(x.dtype), 'name': n}}
               for n, x in zip(names, inputs)]
+    if masked:
+        layers.append({'class_name': 'Masking', 'name': 'mask', 'config': dict(
+            name='mask', mask_value=0.0), 'inbound_nodes': [[['x0', 0, 0, {}]]]})
     layers.append({'class_name': class_name, 'name': 'l', 'config': dict(config, name='l'),
                    'inbound_nodes': [call]})
     suffix = '' if version >= '3' else ':0'
     write('%s/%s_%s.h5' % (FOLDER, name, version), version, BACKENDS[version],
-          {'class_name': 'Functional' if version >= '2.4' or '.1' in version[:4] else 'Model',
+          {'class_name': 'Model' if version in MULTI_BACKEND else 'Functional',
            'config': {'name': 'model', 'layers': layers,
                       'input_layers': [[n, 0, 0] for n in names],
                       'output_layers': [['l', 0, k] for k in range(len(outputs))]}},
-          [(n, []) for n in names] + [('l', [('l/%s%s' % (role, suffix), value)
+          [(layer['name'], []) for layer in layers[:-1]] + [('l', [('l/%s%s' % (role, suffix), value)
                                              for role, value in weights])])
     save_case(FOLDER, '%s_%s' % (name, version), inputs, outputs)
 
@@ -170,6 +175,73 @@ def states():
                    [a + b[:, ::-1]] + ends + other,
                    [('forward_inner/' + n, w) for n, w in stored] +
                    [('backward_inner/' + n, w) for n, w in more], version)
+
+
+def masked_starts():
+    """What comes before the first valid step: on TensorFlow, Keras 2 gives the first state."""
+    for version in ('2.2.4', '2.3.1', '2.11.0'):
+        for case in range(4):
+            sequences, unrolled = bool(case % 2), case > 1
+            config, arrays, weights = lstm(3, 4)
+            x, h, c = array(3, 5, 3), array(3, 4), array(3, 4)
+            x[0, :2] = x[1] = 0
+            mask = np.any(x != 0, -1)
+            y, last, _ = plain.steps(x, mask, [h, c], plain.lstm_step(*arrays))
+            if version in MULTI_BACKEND and not unrolled:
+                late = np.cumsum(mask, 1) > 0
+                y = np.where(late[..., None], y, h[:, None])
+                last = y[:, -1]
+            config.update(return_sequences=sequences, unroll=unrolled)
+            functional('masked_start_%d' % case, 'LSTM', config, [x, h, c],
+                       [['mask', 0, 0, {}], ['x1', 0, 0, {}], ['x2', 0, 0, {}]],
+                       [y if sequences else last], weights, version, masked=True)
+
+
+def masked_stacks():
+    for version in ('2.3.1', '2.11.0'):
+        for case in range(4):
+            sequences, backwards = bool(case % 2), case > 1
+            parts = [lstm(3, 4), lstm(4, 4)]
+            x = array(3, 5, 3)
+            x[0, 3:] = x[1, :2] = x[2, 2] = 0
+            mask = np.any(x != 0, -1)
+            one, one_last, _ = plain.steps(x, mask, plain.zeros(x, 4, 2),
+                                           plain.lstm_step(*parts[0][1]), backwards)
+            order = mask[:, ::-1] if backwards else mask
+            y, last, _ = plain.steps(one, order, plain.zeros(x, 4, 2),
+                                     plain.lstm_step(*parts[1][1]))
+            if version in MULTI_BACKEND:
+                # The first state is the first cell's.
+                y = np.where(order[..., None], y, one)
+                last = np.where(order[:, -1:], last, one_last)
+            cells = [{'class_name': 'LSTMCell', 'config': dict(config, name='c%d' % i)}
+                     for i, (config, _, _) in enumerate(parts)]
+            sequential('masked_stack_%d' % case, [('Masking', dict(mask_value=0.0)), ('RNN', dict(
+                cell={'class_name': 'StackedRNNCells', 'config': dict(name='s', cells=cells)},
+                return_sequences=sequences, go_backwards=backwards))], x, y if sequences else last,
+                       [('c%d/%s' % (i, n), w) for i, (_, _, stored) in enumerate(parts)
+                        for n, w in stored], version)
+
+
+def time_major():
+    """tf.keras alone can have time before batch."""
+    for case in range(4):
+        config, arrays, weights = lstm(3, 4)
+        sequences, both = bool(case % 2), case > 1
+        config.update(return_sequences=sequences, time_major=True, name='inner')
+        x = array(2, 5, 3)
+        y, last, _ = plain.steps(x, None, plain.zeros(x, 4, 2), plain.lstm_step(*arrays))
+        y = y if sequences else last
+        layer = ('LSTM', dict(config, name='l'))
+        if both:
+            _, other, more = lstm(3, 4)
+            z, last, _ = plain.steps(x, None, plain.zeros(x, 4, 2), plain.lstm_step(*other), True)
+            y = np.concatenate([y, z[:, ::-1] if sequences else last], -1)
+            weights = [('f/' + n, w) for n, w in weights] + [('b/' + n, w) for n, w in more]
+            layer = ('Bidirectional', dict(name='l', merge_mode='concat', layer={
+                'class_name': 'LSTM', 'config': config}))
+        sequential('time_major_%d' % case, [layer], x.transpose(1, 0, 2),
+                   y.transpose(1, 0, 2) if sequences else y, weights, '2.11.0')
 
 
 def wrappers():
@@ -306,8 +378,8 @@ def grouped():
 
 def main():
     os.makedirs(FOLDER, exist_ok=True)
-    for part in (conv_lstm, locally_connected, states, wrappers, stacks, attention, heads,
-                 grouped):
+    for part in (conv_lstm, locally_connected, states, masked_starts, masked_stacks, time_major,
+                 wrappers, stacks, attention, heads, grouped):
         part()
 
 
