@@ -35,7 +35,7 @@ int Effort() {
 }
 
 std::string ReadBytes(const std::string& name) {
-  std::ifstream file(std::string(H5SERVE_MODEL_FILES) + "/" + name, std::ios::binary);
+  std::ifstream file(H5SERVE_MODEL_FILES "/" + name, std::ios::binary);
   EXPECT_TRUE(file.good()) << name;
   return std::string((std::istreambuf_iterator<char>(file)), {});
 }

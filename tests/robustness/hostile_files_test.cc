@@ -20,7 +20,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 std::string PathOf(const std::string& name) {
-  return std::string(H5SERVE_MODEL_FILES) + "/" + name;
+  return H5SERVE_MODEL_FILES "/" + name;
 }
 
 struct Outcome {
