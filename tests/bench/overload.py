@@ -33,6 +33,8 @@ OVERLOAD = 4
 # Time that a call spends outside the queue: client and server share the CPUs.
 ELSEWHERE_SECONDS = 0.05
 RECOVERY_SECONDS = 1.0
+# The bound is made of mean durations; the slowest hundredth may meet slower batches.
+SPREAD = 1.25
 GROWTH_BYTES = 64 << 20
 
 
@@ -122,7 +124,7 @@ def measure(arguments, daemon):
     print(f'p99 of the accepted {p99 * 1e3:.1f} ms, bound {bound * 1e3:.1f} ms: {p99 / bound:.2f}x')
     print(f'memory {memory >> 20} MiB, highest {watch.highest >> 20} MiB')
     print(f'recovery {recovery * 1e3:.0f} ms (a call alone takes {before * 1e3:.1f} ms)', flush=True)
-    good = p99 <= bound and growth <= GROWTH_BYTES and recovery <= RECOVERY_SECONDS
+    good = p99 <= SPREAD * bound and growth <= GROWTH_BYTES and recovery <= RECOVERY_SECONDS
     if result['failed'] == 0:
         print('nothing was refused: the queue was never full')
         good = False
