@@ -195,7 +195,15 @@ absl::Status DecodeRawBody(const model::Signature& signature, std::string_view b
   const model::TensorSpec& spec = signature.inputs[0];
   compute::Shape shape = spec.shape;
   if (spec.dtype == compute::DType::kString) {
-    for (int axis = 0; axis < shape.rank(); ++axis) shape[axis] = std::max<int64_t>(1, shape[axis]);
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      if (shape[axis] == compute::kUnknown) shape[axis] = 1;
+    }
+    if (shape.num_elements() != 1) {
+      return AboutInput(spec.name, absl::InvalidArgumentError(fmt::format(
+                                       "a raw request is one string, but the shape is {}; send a "
+                                       "JSON header",
+                                       spec.shape.ToString())));
+    }
     infer->inputs.push_back(Tensor::Strings(shape, std::vector<std::string>(1, std::string(body))));
   } else {
     int64_t row = compute::SizeOf(spec.dtype);

@@ -120,6 +120,11 @@ class BadHttpInputTest(BadInputCase):
                                      {'Inference-Header-Content-Length': length})
             self.assertEqual(400, status)
             self.assertIn('Inference-Header-Content-Length', text)
+        raw = {'Inference-Header-Content-Length': '0', 'Content-Type': 'application/octet-stream'}
+        for model, piece in [('pair', 'one input'), ('words', 'one string')]:
+            status, text = self.post('/v2/models/%s/infer' % model, b'red', raw)
+            self.assertEqual(400, status, text)
+            self.assertIn(piece, text)
         for path, status in [('nobody', 404), ('pair/versions/9', 404), ('pair/versions/x', 400)]:
             self.assertEqual(status, self.post('/v2/models/%s/infer' % path,
                                                json.dumps(body()))[0], path)
