@@ -306,9 +306,9 @@ void Metrics::OnLoad(
                          serving ? std::string_view() : status.diagnoses.Reason()},
                         [](Counter& counter) { counter.Increment(); });
   for (const auto& [phase, duration] : phases) {
-    families_->load_seconds.With({status.model, Name(phase)}, [&](Histogram& histogram) {
-      histogram.Observe(std::chrono::duration<double>(duration).count());
-    });
+    const double seconds = std::chrono::duration<double>(duration).count();
+    families_->load_seconds.With({status.model, Name(phase)},
+                                 [seconds](Histogram& histogram) { histogram.Observe(seconds); });
   }
   if (serving) {
     families_->last_success.With({status.model},

@@ -137,10 +137,10 @@ bool MatchesPrincipal(const Rule& rule, const Caller& caller) {
 
 bool Matches(const Rule& rule, const Caller& caller) {
   if (!rule.paths.empty() && !MatchesAny(rule.paths, caller.path)) return false;
-  for (const auto& [key, values] : rule.headers) {
+  for (const auto& wanted : rule.headers) {
     const bool found =
         std::any_of(caller.headers.begin(), caller.headers.end(), [&](const auto& header) {
-          return header.first == key && MatchesAny(values, header.second);
+          return header.first == wanted.first && MatchesAny(wanted.second, header.second);
         });
     if (!found) return false;
   }
