@@ -10,6 +10,7 @@
 #include "model/policy.h"
 #include "model/prove.h"
 #include "model/reader/read_model.h"
+#include "model/reader/reader_process.h"
 
 namespace h5serve::model {
 namespace {
@@ -37,6 +38,7 @@ class Loader {
     EndPhase();
     if (outcome_.diagnoses.has_errors()) outcome_.servable = nullptr;
     outcome_.diagnoses.Sort();
+    if (request_.spare != nullptr) request_.spare->Prepare();
     return std::move(outcome_);
   }
 
@@ -88,6 +90,7 @@ class Loader {
     ReadOptions options;
     options.timeout = request_.options.read_timeout;
     options.max_file_bytes = request_.options.max_file_bytes;
+    options.spare = request_.spare;
     std::optional<ModelImage> image =
         ReadModelFile(request_.path, options, &outcome_.diagnoses, &digest_);
     if (!image) return std::nullopt;

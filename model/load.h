@@ -17,6 +17,8 @@
 
 namespace h5serve::model {
 
+class SpareReader;
+
 // The steps of a load, in order; each is reported as it begins.
 enum class LoadPhase { kReading, kChecking, kCompiling, kProving };
 std::string_view Name(LoadPhase phase);  // "reading", …
@@ -29,6 +31,7 @@ struct LoadRequest {
   bool assess_releases = false;             // fill LoadOutcome::releases
   bool measure_batches = false;             // fill Servable::batch_costs
   std::function<void(LoadPhase)> on_phase;  // may be empty
+  SpareReader* spare = nullptr;             // gives and, at the end, gets a reading process
 };
 
 struct LoadOutcome {

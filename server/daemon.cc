@@ -18,6 +18,7 @@
 #include "model/file_system.h"
 #include "model/manager.h"
 #include "model/manager_thread.h"
+#include "model/reader/reader_process.h"
 #include "model/watcher.h"
 #include "server/grpc/authorization.h"
 #include "server/grpc/grpc_server.h"
@@ -97,6 +98,7 @@ struct Daemon::State {
   model::PosixFileSystem files;
   model::SystemClock clock;
   model::ModelStore store;
+  model::SpareReader spare_reader;
   model::ThreadPerTask loads;
   model::SerialExecutor reaper;
   model::InotifyWatcher watcher;
@@ -133,6 +135,11 @@ model::ManagerDependencies Daemon::State::Dependencies() {
     return config::ParseModelOptions(*text, defaults);
   };
   dependencies.digest = model::Sha256File;
+  dependencies.load = [this](const model::LoadRequest& request) {
+    model::LoadRequest own = request;
+    own.spare = &spare_reader;
+    return model::LoadModel(own);
+  };
   dependencies.create_queue = [this](const std::string& model, const compute::QueueOptions& queue,
                                      compute::BatchRunner runner) {
     metrics.OnBatchLimit(model, queue.max_batch_size);
@@ -220,6 +227,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const config::Options& opt
   }
   auto state = std::make_unique<State>(options);
   if (absl::Status status = state->Listen(); !status.ok()) return status;
+  state->spare_reader.Prepare();
   state->manager_thread =
       std::make_unique<model::ManagerThread>(&state->manager, &state->clock, &state->watcher);
   return std::unique_ptr<Daemon>(new Daemon(std::move(state)));

@@ -12,11 +12,15 @@
 
 namespace h5serve::model {
 
+class SpareReader;
+
 struct ReadOptions {
   std::chrono::milliseconds timeout{60000};
   int64_t max_file_bytes = int64_t{16} << 30;
   // Of all arrays together; 0: bounded by the size of the file alone.
   int64_t max_array_bytes = 0;
+  // Where a child may be waiting; null: one is started.
+  SpareReader* spare = nullptr;
 };
 
 // SHA-256 of a file, lower-case hex; "" when that failed. Computed meanwhile:

@@ -11,6 +11,7 @@
 #include "model/reader/h5_reader.h"
 #include "model/reader/lockdown.h"
 #include "model/reader/read_model.h"
+#include "model/reader/reader_process.h"
 #include "model/reader/sandbox.h"
 
 namespace h5serve::model {
@@ -34,14 +35,17 @@ bool IsReaderChild(int argc, char** argv) {
 
 int RunReaderChild(int argc, char** argv) {
   if (!IsReaderChild(argc, argv)) return kChildBadCall;
-  struct stat file_stat {};
+  InitializeHdf5();
+  UniqueFd file_descriptor;
+  UniqueFd memory_descriptor;
+  if (!ReceiveFile(&file_descriptor, &memory_descriptor)) return kChildDone;
   struct stat memory_stat {};
-  if (fstat(kFileDescriptor, &file_stat) != 0 || fstat(kMemoryDescriptor, &memory_stat) != 0 ||
+  if (fstat(memory_descriptor.get(), &memory_stat) != 0 ||
       memory_stat.st_size < static_cast<off_t>(kArenaOffset)) {
     return kChildBadCall;
   }
-  void* memory =
-      mmap(nullptr, memory_stat.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, kMemoryDescriptor, 0);
+  void* memory = mmap(nullptr, memory_stat.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                      memory_descriptor.get(), 0);
   if (memory == MAP_FAILED) return kChildBadCall;
   // Huge pages where the system allows them for shared memory: fewer faults.
   madvise(memory, memory_stat.st_size, MADV_HUGEPAGE);
@@ -49,11 +53,10 @@ int RunReaderChild(int argc, char** argv) {
   std::memcpy(&request, memory, sizeof request);
   // Private and writable only because HDF5 takes an image as such.
   void* file = mmap(nullptr, request.file_bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_NORESERVE, kFileDescriptor, 0);
+                    MAP_PRIVATE | MAP_NORESERVE, file_descriptor.get(), 0);
   if (file == MAP_FAILED) return kChildBadCall;
-  close(kFileDescriptor);
-  close(kMemoryDescriptor);
-  InitializeHdf5();
+  file_descriptor = UniqueFd();
+  memory_descriptor = UniqueFd();
 
   ReaderRecords records;
   const std::string note = LockDown({request.heap_bytes, request.cpu_seconds});

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,6 +21,7 @@
 #include "compute/tensor.h"
 #include "model/reader/exchange.h"
 #include "model/reader/lockdown.h"
+#include "model/reader/reader_process.h"
 #include "model/reader/unique_fd.h"
 
 namespace h5serve::model {
@@ -89,58 +89,15 @@ UniqueFd MakeMemory(const ReaderRequest& request) {
   return memory;
 }
 
-// The child's environment: nothing of ours but where libraries lie.
-std::vector<std::string> MakeEnvironment() {
-  std::vector<std::string> environment = {std::string(kReaderVariable) + "=1",
-                                          "HDF5_PLUGIN_PRELOAD=::", "HDF5_USE_FILE_LOCKING=FALSE"};
-  for (const char* name : {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"}) {
-    if (const char* value = std::getenv(name)) {
-      environment.push_back(fmt::format("{}={}", name, value));
-    }
-  }
-  return environment;
-}
-
-// Runs this program again as the child. Returns its process id, or -1 with errno.
-pid_t Spawn(int file_descriptor, int memory_descriptor) {
-  // Above all numbers that the child is given, so that none overwrites another.
-  const UniqueFd file(fcntl(file_descriptor, F_DUPFD_CLOEXEC, 16));
-  const UniqueFd memory(fcntl(memory_descriptor, F_DUPFD_CLOEXEC, 16));
-  if (file.get() < 0 || memory.get() < 0) return -1;
-  std::vector<std::string> environment = MakeEnvironment();
-  std::vector<char*> environment_pointers;
-  for (std::string& variable : environment) environment_pointers.push_back(variable.data());
-  environment_pointers.push_back(nullptr);
-  std::string program = "h5serve-reader";
-  std::string argument = kReaderArgument;
-  char* arguments[] = {program.data(), argument.data(), nullptr};
-
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, file.get(), kFileDescriptor);
-  posix_spawn_file_actions_adddup2(&actions, memory.get(), kMemoryDescriptor);
-  posix_spawn_file_actions_addclosefrom_np(&actions, kMemoryDescriptor + 1);
-  // The daemon blocks and ignores signals as it needs; the child starts afresh.
-  sigset_t none;
-  sigset_t all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  pid_t child = -1;
-  const int error = posix_spawn(&child, "/proc/self/exe", &actions, &attributes, arguments,
-                                environment_pointers.data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error == 0) return child;
-  errno = error;
-  return -1;
+// Hands the file to a child. Returns its process id, or -1 with errno.
+pid_t StartChild(int file_descriptor, int memory_descriptor, SpareReader* spare) {
+  std::optional<ReaderProcess> process;
+  if (spare != nullptr) process = spare->Take();
+  if (process && process->Send(file_descriptor, memory_descriptor)) return process->Release();
+  // None was waiting, or it was killed meanwhile.
+  process = ReaderProcess::Start();
+  if (!process || !process->Send(file_descriptor, memory_descriptor)) return -1;
+  return process->Release();
 }
 
 uint64_t ResidentBytes(pid_t child) {
@@ -374,7 +331,7 @@ std::optional<ModelImage> ReadInSandbox(int file_descriptor, int64_t file_bytes,
     DiagnoseShortage("make shared memory", diagnoses);
     return std::nullopt;
   }
-  const pid_t child = Spawn(file_descriptor, memory.get());
+  const pid_t child = StartChild(file_descriptor, memory.get(), options.spare);
   if (child < 0) {
     DiagnoseShortage("start the reading process", diagnoses);
     return std::nullopt;

@@ -10,12 +10,7 @@
 
 namespace h5serve::model {
 
-inline constexpr char kReaderArgument[] = "--h5serve-reader-child";
-inline constexpr char kReaderVariable[] = "H5SERVE_READER_CHILD";
-// What the child is given.
-inline constexpr int kFileDescriptor = 3;
-inline constexpr int kMemoryDescriptor = 4;
-// How it ends when nothing crashes. Its messages go nowhere.
+// How the child ends when nothing crashes. Its messages go nowhere.
 inline constexpr int kChildDone = 0;
 inline constexpr int kChildBadCall = 2;
 inline constexpr int kChildNoRoom = 3;
