@@ -265,7 +265,7 @@ std::vector<KerasTensor> LowerAugmentation(const LayerScope& scope, const CallIn
 
 // Layers of Keras that no file can be served with.
 std::vector<KerasTensor> LowerUnsupported(const LayerScope& scope, const CallInputs&) {
-  scope.Fail(Code::kUnsupportedLayer, fmt::format("layer {} is a {}, which is not supported",
+  scope.Fail(Code::kUnsupportedLayer, fmt::format("layer {} is of class {}, which is not supported",
                                                   scope.path(), scope.layer().class_name));
   return {};
 }

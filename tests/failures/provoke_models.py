@@ -122,7 +122,8 @@ def _(folder):
 
 @provokes('UNSUPPORTED_LAYER')
 def _(folder):
-    return model_case(folder, [plain('AutoContrast', batch_input_shape=[None, 4, 4, 3])],
+    return model_case(folder, [plain('TFSMLayer', filepath='saved_model',
+                                     call_endpoint='serve', batch_input_shape=[None, 3])],
                       version='3.8.0')
 
 
