@@ -26,10 +26,13 @@ class Labelled {
            prometheus::Histogram::BucketBoundaries buckets = {})
       : family_(family), labels_(std::move(labels)), buckets_(std::move(buckets)) {}
 
-  // Calls `use` with the member, making it first if need be.
+  // Calls `use` with the member, making it first if need be. `use` must not come
+  // back here.
   template <typename Use>
   void With(Values values, Use use) {
-    std::string key;
+    // Kept, for every request makes several keys.
+    thread_local std::string key;
+    key.clear();
     for (std::string_view value : values) key.append(value).push_back('\0');
     {
       absl::ReaderMutexLock lock(&mutex_);
