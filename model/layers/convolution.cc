@@ -169,10 +169,12 @@ std::vector<KerasTensor> LowerConvTranspose(const LayerScope& scope, const CallI
   if (scope.writer().dialect == Writer::Dialect::kKeras1 && scope.Has("output_shape")) {
     const ConfigValue& shape = scope.config()["output_shape"];
     const int offset = first ? 2 : 1;
-    if (shape.is_list() && static_cast<int>(shape.as_list().size()) == spatial + 2) {
-      for (int i = 0; i < spatial; ++i) {
-        attributes.output_spatial.push_back(shape.as_list()[i + offset].ToInt().value_or(kUnknown));
-      }
+    if (!shape.is_list() || static_cast<int>(shape.as_list().size()) != spatial + 2) {
+      scope.BadValue("output_shape", fmt::format("{} sizes are expected", spatial + 2));
+      return {};
+    }
+    for (int i = 0; i < spatial; ++i) {
+      attributes.output_spatial.push_back(shape.as_list()[i + offset].ToInt().value_or(kUnknown));
     }
   }
   if (scope.Int("groups", 1) != 1) scope.BadValue("groups", "transposed convolutions have none");

@@ -15,18 +15,19 @@ namespace {
 using compute::Tensor;
 using std::chrono::steady_clock;
 
-// A Keras 2 file without a file: the config and the weights by layer.
+// A file without a file: the config and the weights by layer.
 struct File {
   std::string config;
   std::map<std::string, std::vector<std::pair<std::string, Tensor>>> weights;
+  std::string version = "2.3.1";
 };
 
 DiagnosisList Load(const File& file) {
   ModelImage image;
   image.model_config = file.config;
-  image.keras_version = "2.3.1";
-  image.backend = "tensorflow";
-  image.version_on_weights = true;
+  image.keras_version = file.version;
+  image.version_on_weights = !file.version.starts_with("1.");
+  if (image.version_on_weights) image.backend = "tensorflow";
   for (const auto& [layer, arrays] : file.weights) {
     ModelImage::LayerGroup group{layer, {}, true};
     for (const auto& [name, tensor] : arrays) {
@@ -267,6 +268,22 @@ TEST(HostileGraphsTest, RefusesArgumentsThatMeanNothing) {
                                        Code::kShapeInferenceFailed, Code::kUnsupportedArgument}))
           << argument.class_name << "." << argument.config << " = " << value;
     }
+  }
+}
+
+// Keras 1 stores the whole output shape: without it the result is a guess.
+TEST(HostileGraphsTest, RefusesAnOutputShapeOfOtherRank) {
+  for (const char* shape : {"[null, 8, 8]", "7", "\"8\"", "{}"}) {
+    const File file{
+        fmt::format(R"({{"class_name": "Sequential", "config": [{{"class_name": "Deconvolution2D",
+            "config": {{"name": "d", "nb_filter": 1, "nb_row": 2, "nb_col": 2, "activation": "linear",
+            "border_mode": "valid", "subsample": [2, 2], "dim_ordering": "tf", "bias": false,
+            "batch_input_shape": [null, 4, 4, 1], "output_shape": {}}}}}]}})",
+                    shape),
+        {{"d", {{"d_W:0", Tensor::Floats({2, 2, 1, 1}, {1, 2, 3, 4})}}}},
+        "1.2.2"};
+
+    EXPECT_TRUE(Refused(Load(file), {Code::kInvalidConfigValue})) << shape;
   }
 }
 
