@@ -8,6 +8,7 @@
 
 #include "model/bytecode/operators.h"
 #include "model/bytecode/symbols.h"
+#include "model/bytecode/text_values.h"
 
 namespace h5serve::model {
 namespace {
@@ -30,9 +31,8 @@ constexpr std::array<std::string_view, 12> kTensorMethods = {
 constexpr std::array<std::string_view, 11> kListMethods = {
     "append", "extend", "insert",  "pop",          "index",           "reverse",
     "copy",   "count",  "as_list", "num_elements", "is_fully_defined"};
-constexpr std::array<std::string_view, 4> kDictMethods = {"get", "items", "keys", "values"};
-constexpr std::array<std::string_view, 6> kTextMethods = {"lower",    "upper",   "startswith",
-                                                          "endswith", "replace", "join"};
+constexpr std::array<std::string_view, 8> kDictMethods = {"get", "items",      "keys",   "values",
+                                                          "pop", "setdefault", "update", "copy"};
 
 PythonValue DTypeOf(Interpretation& run, const PythonValue& tensor) {
   return PythonValue::Constant(std::string(compute::Name(run.graph().dtype(tensor.tensor))));
@@ -59,6 +59,11 @@ PythonValue TensorAttribute(Interpretation& run, const PythonValue& tensor, std:
 PythonValue SequenceAttribute(Interpretation& run, const PythonValue& list, std::string_view name) {
   if (name == "ndims" || name == "rank") return Length(run, list);
   if (name == "dims") return run.List(*list.items);
+  // top_k gives both; a pair of tensors has no other names in TensorFlow.
+  if ((name == "values" || name == "indices") && list.items->size() == 2 &&
+      (*list.items)[0].is_tensor() && (*list.items)[1].is_tensor()) {
+    return (*list.items)[name == "values" ? 0 : 1];
+  }
   if (IsOneOf(name, kListMethods)) return run.Method(list, std::string(name));
   return run.Fail(fmt::format("unsupported attribute of {}: {}", KindName(list), name));
 }
@@ -77,7 +82,7 @@ PythonValue ConstantAttribute(Interpretation& run, const PythonValue& value,
     }
   }
   if (value.is_number() && name == "value") return value;
-  if (value.is_text() && IsOneOf(name, kTextMethods)) return run.Method(value, std::string(name));
+  if (value.is_text() && IsTextMethod(name)) return run.Method(value, std::string(name));
   return run.Fail(fmt::format("unsupported attribute of {}: {}", KindName(value), name));
 }
 
@@ -232,39 +237,54 @@ PythonValue CallListMethod(Interpretation& run, const PythonValue& self, std::st
   return run.Fail(fmt::format("unsupported method of a list: {}", name));
 }
 
+PythonValue UpdateDict(Interpretation& run, const PythonValue& self, const PythonItems& args,
+                       const PythonArguments& kwargs) {
+  const PythonValue added = CallBuiltin(run, "dict", args, kwargs);
+  if (run.failed()) return {};
+  for (size_t i = 0; i + 1 < added.items->size() && !run.failed(); i += 2) {
+    StoreSubscript(run, self, (*added.items)[i], (*added.items)[i + 1]);
+  }
+  return PythonValue::None();
+}
+
+// dict.pop(key[, default])
+PythonValue PopKey(Interpretation& run, const PythonValue& self, const PythonItems& args) {
+  const bool held = Contains(run, self, args[0]);
+  if (run.failed()) return {};
+  if (!held) return args.size() == 2 ? args[1] : run.Fail("it takes out a key that is not there");
+  PythonValue taken = Subscript(run, self, args[0]);
+  for (size_t i = 0; i + 1 < self.items->size(); i += 2) {
+    const PythonValue same = Compare(run, PythonComparison::kEqual, (*self.items)[i], args[0]);
+    if (run.failed()) return {};
+    if (!same.is_constant() || !Truth(run, same)) continue;
+    const auto at = self.items->begin() + static_cast<std::ptrdiff_t>(i);
+    self.items->erase(at, at + 2);
+    break;
+  }
+  return taken;
+}
+
 PythonValue CallDictMethod(Interpretation& run, const PythonValue& self, std::string_view name,
                            const PythonItems& args) {
   if (name == "get" && (args.size() == 1 || args.size() == 2)) {
     if (Contains(run, self, args[0])) return Subscript(run, self, args[0]);
     return args.size() == 2 ? args[1] : PythonValue::None();
   }
+  if (name == "setdefault" && args.size() == 2) {
+    if (!Contains(run, self, args[0]) && !run.failed()) {
+      StoreSubscript(run, self, args[0], args[1]);
+    }
+    return run.failed() ? PythonValue() : Subscript(run, self, args[0]);
+  }
+  if (name == "pop" && (args.size() == 1 || args.size() == 2)) return PopKey(run, self, args);
+  if (!args.empty()) return run.Fail(fmt::format("unsupported call of a dict's {}", name));
+  if (name == "copy") return run.Sequence(Kind::kDict, *self.items);
   PythonItems result;
   for (size_t i = 0; i + 1 < self.items->size() && !run.failed(); i += 2) {
     const PythonValue &key = (*self.items)[i], &value = (*self.items)[i + 1];
     result.push_back(name == "keys" ? key : name == "values" ? value : run.Tuple({key, value}));
   }
   return run.List(std::move(result));
-}
-
-PythonValue CallTextMethod(Interpretation& run, const PythonValue& self, std::string_view name,
-                           const PythonItems& args) {
-  std::string text = self.constant.as_string();
-  if ((name == "lower" || name == "upper") && args.empty()) {
-    for (char& c : text) {
-      const bool letter = name == "lower" ? c >= 'A' && c <= 'Z' : c >= 'a' && c <= 'z';
-      if (letter) c = static_cast<char>(c ^ 0x20);
-    }
-    return PythonValue::Constant(text);
-  }
-  if (args.size() == 1 && args[0].is_text()) {
-    const std::string& part = args[0].constant.as_string();
-    const bool fits = part.size() <= text.size();
-    if (name == "startswith") return PythonValue::Constant(text.substr(0, part.size()) == part);
-    if (name == "endswith") {
-      return PythonValue::Constant(fits && text.substr(text.size() - part.size()) == part);
-    }
-  }
-  return run.Fail(fmt::format("it works on text with {}", name));
 }
 
 }  // namespace
@@ -298,10 +318,11 @@ PythonValue CallMethod(Interpretation& run, const PythonValue& self, std::string
   if (self.is_tensor()) {
     return CallTensorMethod(run, self, name, std::move(args), std::move(kwargs));
   }
+  if (self.is_text()) return CallTextMethod(run, self, name, args, kwargs);
+  if (self.kind == Kind::kDict && name == "update") return UpdateDict(run, self, args, kwargs);
   if (!kwargs.empty()) return run.Fail(fmt::format("unsupported call of {}", name));
   if (self.is_sequence()) return CallListMethod(run, self, name, args);
   if (self.kind == Kind::kDict) return CallDictMethod(run, self, name, args);
-  if (self.is_text()) return CallTextMethod(run, self, name, args);
   return run.Fail(fmt::format("unsupported method of {}: {}", KindName(self), name));
 }
 

@@ -8,6 +8,7 @@
 #include "model/bytecode/attributes.h"
 #include "model/bytecode/operators.h"
 #include "model/bytecode/symbols.h"
+#include "model/bytecode/text_values.h"
 
 namespace h5serve::model {
 namespace {
@@ -163,21 +164,78 @@ PythonValue Reduce(Interpretation& run, const PythonItems& args) {
   return total;
 }
 
+// Numbers and text have an order, and so have pairs of them.
+bool Ordered(const PythonValue& a, const PythonValue& b) {
+  return (a.is_number() && b.is_number()) || (a.is_text() && b.is_text()) ||
+         (a.kind == Kind::kTuple && b.kind == Kind::kTuple && !a.items->empty() &&
+          !b.items->empty() && Ordered(a.items->front(), b.items->front()));
+}
+
+bool Less(const PythonValue& a, const PythonValue& b) {
+  if (a.is_number()) return a.real() < b.real();
+  if (a.is_text()) return a.constant.as_string() < b.constant.as_string();
+  return Less(a.items->front(), b.items->front());
+}
+
+// Tuples go by their first items, which therefore must differ.
+bool SameKey(const PythonValue& a, const PythonValue& b) {
+  return a.kind == Kind::kTuple && !Less(a, b) && !Less(b, a);
+}
+
 PythonValue Sorted(Interpretation& run, const PythonItems& args, const PythonArguments& kwargs) {
   if (args.size() != 1) return BadCall(run, "sorted");
-  PythonItems items = Items(run, args[0]);
+  const PythonItems items = Items(run, args[0]);
   bool reverse = false;
+  PythonItems keys = items;
   for (const auto& [name, value] : kwargs) {
-    if (name != "reverse") return BadCall(run, "sorted");
-    reverse = Truth(run, value);
+    if (name == "reverse") reverse = Truth(run, value);
+    if (name == "key" && !value.is_none()) {
+      for (PythonValue& key : keys) key = run.Call(value, {key}, {});
+    }
   }
-  const bool numbers = std::all_of(items.begin(), items.end(),
-                                   [](const PythonValue& item) { return item.is_number(); });
-  if (run.failed() || !numbers) return BadCall(run, "sorted");
-  std::stable_sort(items.begin(), items.end(), [&](const PythonValue& a, const PythonValue& b) {
-    return reverse ? a.real() > b.real() : a.real() < b.real();
+  if (run.failed()) return {};
+  std::vector<size_t> order(items.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    order[i] = i;
+    if (!Ordered(keys[i], keys[0])) return BadCall(run, "sorted");
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return reverse ? Less(keys[b], keys[a]) : Less(keys[a], keys[b]);
   });
-  return run.List(std::move(items));
+  PythonItems sorted;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i > 0 && SameKey(keys[order[i - 1]], keys[order[i]])) return BadCall(run, "sorted");
+    sorted.push_back(items[order[i]]);
+  }
+  return run.List(std::move(sorted));
+}
+
+PythonValue Filter(Interpretation& run, const PythonItems& args) {
+  if (args.size() != 2) return BadCall(run, "filter");
+  PythonItems kept;
+  for (const PythonValue& item : Items(run, args[1])) {
+    const bool keep = Truth(run, args[0].is_none() ? item : run.Call(args[0], {item}, {}));
+    if (run.failed()) return {};
+    if (keep) kept.push_back(item);
+  }
+  return run.List(std::move(kept));
+}
+
+// Whether tensors and lists have what code asks them for: tensors a shape, lists none.
+PythonValue HasAttr(Interpretation& run, const PythonItems& args) {
+  if (args.size() != 2 || !args[1].is_text()) return BadCall(run, "hasattr");
+  const std::string& name = args[1].constant.as_string();
+  constexpr std::array<std::string_view, 5> kOfTensors = {"shape", "dtype", "get_shape", "ndim",
+                                                          "__getitem__"};
+  constexpr std::array<std::string_view, 2> kOfLists = {"__len__", "__iter__"};
+  const bool tensors = std::find(kOfTensors.begin(), kOfTensors.end(), name) != kOfTensors.end();
+  const bool lists = std::find(kOfLists.begin(), kOfLists.end(), name) != kOfLists.end();
+  const PythonValue& value = args[0];
+  if (value.kind == Kind::kTensor && tensors && name != "ndim") return PythonValue::Constant(true);
+  if (value.is_sequence() && lists) return PythonValue::Constant(true);
+  if (value.is_sequence() && tensors && name != "__getitem__") return PythonValue::Constant(false);
+  if (value.is_number() && (tensors || lists)) return PythonValue::Constant(false);
+  return BadCall(run, "hasattr");
 }
 
 PythonValue AnyAll(Interpretation& run, const PythonItems& args, bool any) {
@@ -211,15 +269,6 @@ PythonValue IsInstance(Interpretation& run, const PythonItems& args) {
     fits = fits || IsOfType(args[0], type.text);
   }
   return PythonValue::Constant(fits);
-}
-
-PythonValue ToText(Interpretation& run, const PythonItems& args) {
-  if (args.size() != 1) return BadCall(run, "str");
-  if (args[0].is_text()) return args[0];
-  if (args[0].is_whole() && args[0].constant.is_int()) {
-    return PythonValue::Constant(std::to_string(args[0].whole()));
-  }
-  return run.Fail(fmt::format("it makes text of {}", KindName(args[0])));
 }
 
 PythonValue Absolute(Interpretation& run, const PythonItems& args) {
@@ -297,11 +346,12 @@ PythonValue Next(Interpretation& run, const PythonItems& args) {
   return item;
 }
 
-constexpr std::array<std::string_view, 33> kBuiltins = {
-    "abs",   "all",   "any",      "bool",   "dict",  "enumerate", "float",      "getattr", "int",
-    "iter",  "len",   "list",     "long",   "map",   "max",       "min",        "next",    "pow",
-    "print", "range", "reversed", "reduce", "round", "set",       "isinstance", "slice",   "sorted",
-    "str",   "sum",   "tuple",    "xrange", "zip",   "divmod"};
+constexpr std::array<std::string_view, 36> kBuiltins = {
+    "abs",        "all",    "any",     "bool",   "dict",     "enumerate", "float",  "getattr",
+    "int",        "iter",   "len",     "list",   "long",     "map",       "max",    "min",
+    "next",       "pow",    "print",   "range",  "reversed", "reduce",    "round",  "set",
+    "isinstance", "slice",  "sorted",  "str",    "sum",      "tuple",     "xrange", "zip",
+    "divmod",     "filter", "hasattr", "unicode"};
 
 }  // namespace
 
@@ -329,7 +379,9 @@ PythonValue CallBuiltin(Interpretation& run, std::string_view name, PythonItems 
   if (name == "reduce") return Reduce(run, args);
   if (name == "any" || name == "all") return AnyAll(run, args, name == "any");
   if (name == "isinstance") return IsInstance(run, args);
-  if (name == "str") return ToText(run, args);
+  if ((name == "str" || name == "unicode") && args.size() == 1) return TextOf(run, args[0]);
+  if (name == "filter") return Filter(run, args);
+  if (name == "hasattr") return HasAttr(run, args);
   if (name == "slice") return MakeSlice(run, args);
   if (name == "round") return Round(run, args);
   if (name == "reversed") return Reversed(run, args);

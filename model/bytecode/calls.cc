@@ -123,6 +123,7 @@ PythonValue Interpretation::Call(const PythonValue& callee, PythonItems args,
     case Kind::kSymbol:
       return CallSymbol(*this, callee.text, std::move(args), std::move(kwargs));
     case Kind::kMethod:
+      if (IsPartial(callee)) return CallPartial(*this, callee, args, std::move(kwargs));
       return CallMethod(*this, callee.items->front(), callee.text, std::move(args),
                         std::move(kwargs));
     case Kind::kContext:

@@ -8,6 +8,7 @@
 #include "model/bytecode/frame.h"
 #include "model/bytecode/operators.h"
 #include "model/bytecode/symbols.h"
+#include "model/bytecode/text_values.h"
 
 namespace h5serve::model {
 namespace {
@@ -351,7 +352,7 @@ bool Frame::RunText(const Instruction& i) {
     case Opcode::FORMAT_SIMPLE:
     case Opcode::CONVERT_VALUE: {
       const PythonValue value = Pop();
-      if (!run_.failed()) Push(CallBuiltin(run_, "str", {value}, {}));
+      if (!run_.failed()) Push(TextOf(run_, value));
       return true;
     }
     case Opcode::BUILD_STRING: {

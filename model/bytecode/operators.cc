@@ -7,6 +7,8 @@
 #include <cmath>
 #include <optional>
 
+#include "model/bytecode/text_values.h"
+
 namespace h5serve::model {
 namespace {
 
@@ -253,7 +255,7 @@ PythonValue BinaryOperation(Interpretation& run, PythonOperator op, const Python
     if (repeats(b) && a.is_whole()) return Repeat(run, b, a.whole());
   }
   if (op == PythonOperator::kModulo && a.is_text()) {
-    return run.Fail("it formats text");
+    return FormatPercent(run, a.constant.as_string(), b);
   }
   const auto takes = [](const PythonValue& v) {
     return v.is_tensor() || v.is_number() || v.is_sequence();

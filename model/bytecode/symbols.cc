@@ -54,6 +54,7 @@ constexpr std::pair<std::string_view, std::string_view> kGlobals[] = {
     {"math", "math"},
     {"operator", "operator"},
     {"functools", "functools"},
+    {"itertools", "itertools"},
     {"activations", "keras.activations"},
     {"layers", "keras.layers"},
     {"array_ops", "tf"},
@@ -232,7 +233,9 @@ PythonValue CallTensorflow(Interpretation& run, const std::string& path, PythonI
     run.Assume("tf.image.resize is taken for TensorFlow 2's, which puts pixels at their centres");
   }
   if (StartsWith(name, "resize")) {
-    if (args.size() > 2) NameResizeMethod(&args[2]);
+    // The others take sizes there.
+    const bool third = name == "resize" || name == "resize_images";
+    if (args.size() > 2 && third) NameResizeMethod(&args[2]);
     if (const auto method = kwargs.find("method"); method != kwargs.end()) {
       NameResizeMethod(&method->second);
     }
@@ -413,8 +416,8 @@ PythonValue FindGlobal(Interpretation& run, std::string_view name) {
 
 PythonValue ImportModule(Interpretation& run, std::string_view name) {
   std::string path = Normalise(std::string(name));
-  constexpr std::array<std::string_view, 8> kRoots = {"K",      "tf",   "np",       "keras",
-                                                      "theano", "math", "operator", "functools"};
+  constexpr std::array<std::string_view, 9> kRoots = {
+      "K", "tf", "np", "keras", "theano", "math", "operator", "functools", "itertools"};
   const std::string root = path.substr(0, path.find('.'));
   if (std::find(kRoots.begin(), kRoots.end(), root) == kRoots.end()) {
     return run.Fail(fmt::format("it imports {}", name));
@@ -437,7 +440,9 @@ PythonValue CallSymbol(Interpretation& run, const std::string& path, PythonItems
   }
   if (StartsWith(path, "math.")) return CallMath(run, path.substr(5), args);
   if (StartsWith(path, "operator.")) return CallOperatorModule(run, path.substr(9), args);
-  if (path == "functools.reduce") return CallBuiltin(run, "reduce", std::move(args), {});
+  if (StartsWith(path, "functools.") || StartsWith(path, "itertools.")) {
+    return CallFunctionTool(run, path, std::move(args), std::move(kwargs));
+  }
   if (IsRandom(path)) {
     PythonValue random = PythonValue::Simple(Kind::kRandom);
     random.text = path;

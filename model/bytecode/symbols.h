@@ -28,6 +28,13 @@ PythonValue CallSymbol(Interpretation& run, const std::string& path, PythonItems
 bool IsBuiltin(std::string_view name);
 PythonValue CallBuiltin(Interpretation& run, std::string_view name, PythonItems args,
                         PythonArguments kwargs);
+// Functions of functools and itertools, by their dotted names.
+PythonValue CallFunctionTool(Interpretation& run, std::string_view path, PythonItems args,
+                             PythonArguments kwargs);
+// What functools.partial() made.
+bool IsPartial(const PythonValue& value);
+PythonValue CallPartial(Interpretation& run, const PythonValue& partial, const PythonItems& args,
+                        PythonArguments kwargs);
 // Functions of the math module.
 PythonValue CallMath(Interpretation& run, std::string_view name, const PythonItems& args);
 

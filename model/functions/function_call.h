@@ -107,6 +107,7 @@ std::span<const FunctionRow> CreationFunctions();
 std::span<const FunctionRow> LinearFunctions();
 std::span<const FunctionRow> NeuralFunctions();
 std::span<const FunctionRow> ImageFunctions();
+std::span<const FunctionRow> ColorFunctions();
 std::span<const FunctionRow> QuantizationFunctions();
 std::span<const FunctionRow> TextFunctions();
 

@@ -76,7 +76,7 @@ const FunctionMap& Functions() {
     for (std::span<const FunctionRow> rows :
          {ElementwiseFunctions(), ActivationFunctions(), ReductionFunctions(), ShapeFunctions(),
           IndexFunctions(), CreationFunctions(), LinearFunctions(), NeuralFunctions(),
-          ImageFunctions(), QuantizationFunctions(), TextFunctions()}) {
+          ImageFunctions(), ColorFunctions(), QuantizationFunctions(), TextFunctions()}) {
       for (const FunctionRow& row : rows) functions->emplace(row.name, &row);
     }
     return functions;

@@ -295,6 +295,27 @@ FunctionArgument CropImages(FunctionCall& call) {
   return Result(images.Restore(graph, x));
 }
 
+// Cuts what is too large and pads what is too small, evenly; the odd pixel is the last.
+FunctionArgument ResizeWithCropOrPad(FunctionCall& call) {
+  Graph& graph = call.graph();
+  const Images images = ReadImages(call);
+  const int64_t target[] = {call.RequiredInt("target_height"), call.RequiredInt("target_width")};
+  if (!call.ok()) return {};
+  Value x = images.x;
+  std::vector<std::pair<int64_t, int64_t>> pads(4, {0, 0});
+  for (const int axis : {1, 2}) {
+    const int64_t size = graph.shape(x)[axis], wanted = target[axis - 1];
+    if (size == kUnknown) return call.Invalid("the images must have a known size");
+    if (wanted < 1 || wanted > 1 << 20) return call.Invalid("the size is out of range");
+    const int64_t cut = std::max<int64_t>(size - wanted, 0) / 2;
+    const int64_t before = std::max<int64_t>(wanted - size, 0) / 2;
+    const int64_t kept = std::min(size, wanted);
+    x = ops::SliceAxis(graph, x, axis, cut, cut + kept);
+    pads[static_cast<size_t>(axis)] = {before, wanted - kept - before};
+  }
+  return Result(images.Restore(graph, ops::Pad(graph, x, pads)));
+}
+
 FunctionArgument CentralCrop(FunctionCall& call) {
   Graph& graph = call.graph();
   const Images images = ReadImages(call);
@@ -400,6 +421,7 @@ constexpr FunctionRow kFunctions[] = {
      "images, top_cropping, left_cropping, bottom_cropping, right_cropping, target_height, "
      "target_width, data_format",
      CropImages},
+    {"<resize_with_crop_or_pad>", "images, target_height, target_width", ResizeWithCropOrPad},
     {"<central_crop>", "images, central_fraction", CentralCrop},
     {"<flip_left_right>", "images", FlipImages<2>},
     {"<flip_up_down>", "images", FlipImages<1>},
