@@ -27,19 +27,28 @@ std::string DefinitionName(const LayerScope& scope, const std::string& function)
   return function.empty() || function.front() == '<' ? scope.layer().name : function;
 }
 
-bool TakesList(const CallInputs& inputs) {
-  return inputs.args.size() == 1 && inputs.args[0].kind == Argument::Kind::kList;
+// How many tensors the function takes as one list; 0: it takes a tensor.
+size_t ListedInputs(const CallInputs& inputs) {
+  const bool list = inputs.args.size() == 1 && inputs.args[0].kind == Argument::Kind::kList;
+  return list ? inputs.args[0].list.size() : 0;
+}
+
+// What to do with a definition that stands in for what is drawn at random.
+std::string Advice(const LoweredFunction& lowered) {
+  return lowered.error.find("random") == std::string::npos
+             ? "define it in the model's settings:"
+             : "say what it computes when predicting, usually the mean, in the model's settings:";
 }
 
 void Refuse(const LayerScope& scope, const StoredFunction& stored, const LoweredFunction& lowered,
             const CallInputs& inputs) {
-  const std::string skeleton =
-      FunctionSkeleton(stored, lowered.version, scope.layer().name, TakesList(inputs));
+  const std::string skeleton = FunctionSkeleton(stored, lowered.version, scope.layer().name,
+                                                ListedInputs(inputs), scope.config()["arguments"]);
   scope.Fail(Code::kLambdaBytecode,
              fmt::format("layer {} ({}) holds code that cannot be translated, because {}: {}",
                          scope.path(), scope.layer().written_class, Printable(lowered.error, 400),
                          DescribeFunction(stored, lowered.version)),
-             {fmt::format("define it in the model's settings: {}", skeleton),
+             {fmt::format("{} {}", Advice(lowered), skeleton),
               "replace the layer by Keras layers and save the model again"});
 }
 
@@ -51,7 +60,8 @@ std::vector<KerasTensor> LowerCode(const LayerScope& scope, const ConfigValue& f
                fmt::format("the code of layer {} ({}) cannot be read: {}", scope.path(),
                            scope.layer().written_class, std::string(stored.status().message())),
                {fmt::format("define it in the model's settings: {}",
-                            NamedFunctionSkeleton(scope.layer().name))});
+                            NamedFunctionSkeleton(scope.layer().name, ListedInputs(inputs),
+                                                  scope.config()["arguments"]))});
     return {};
   }
   const ConfigValue& arguments = scope.config()["arguments"];
@@ -85,7 +95,8 @@ std::vector<KerasTensor> LowerNamed(const LayerScope& scope, const std::string& 
              fmt::format("layer {} ({}) refers to function {}{}{} by name only: {}", scope.path(),
                          scope.layer().written_class, module, module.empty() ? "" : ".", name, why),
              {fmt::format("define it in the model's settings: {}",
-                          NamedFunctionSkeleton(DefinitionName(scope, name))),
+                          NamedFunctionSkeleton(DefinitionName(scope, name), ListedInputs(inputs),
+                                                scope.config()["arguments"])),
               "replace the layer by Keras layers and save the model again"});
   return {};
 }
