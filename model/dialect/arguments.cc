@@ -187,6 +187,7 @@ ConfigValue CanonicalConfig(const ConfigValue& config, std::string_view written_
                             std::string_view class_name, const Writer& writer) {
   if (!config.is_dict()) return config;
   ConfigValue unwrapped = Unwrap(config);
+  if (!unwrapped.is_dict()) return unwrapped;
   Dict& dict = unwrapped.as_dict();
   if (writer.dialect == Writer::Dialect::kKeras1) CanonicalKeras1(dict, class_name);
   // Some converters and Keras 2 files of Keras 1 layers keep the old spelling.

@@ -163,7 +163,7 @@ std::unique_ptr<Layer> TranslateLayer(const ConfigValue& entry, const std::strin
                         config.Find("trainable") == nullptr && layer->class_name != "InputLayer" &&
                         !layer->name.empty() && entry.Find("inbound_nodes") != nullptr;
   AddInnerLayers(config, json_pointer, translation, layer.get());
-  if (!layer->inner.empty()) {
+  if (!layer->inner.empty() && layer->config.is_dict()) {
     ConfigValue::Dict& dict = layer->config.as_dict();
     for (std::string_view key : kInnerKeys) {
       const auto at = dict.find(key);
