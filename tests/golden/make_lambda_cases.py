@@ -32,6 +32,7 @@ from lambda_sources import CASES  # noqa: E402
 
 import lambda_more_sources  # noqa: E402,F401 adds to CASES
 import lambda_wild_sources  # noqa: E402,F401 adds to CASES
+import lambda_language_sources  # noqa: E402,F401 adds to CASES
 
 VERSIONS = ['2.7', '3.4', '3.5', '3.6', '3.7', '3.8', '3.9', '3.10', '3.11', '3.12', '3.13']
 BORROWED = {'3.4': '2.7', '3.5': '2.7'}
