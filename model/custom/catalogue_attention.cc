@@ -222,6 +222,22 @@ constexpr auto kRows = std::to_array<CatalogueRow>({
          "table = reshape(table, [table.shape[0], table.shape[1], d])",
          "table if mode == 'expand' else (x + table if mode == 'add' else concatenate([x, broadcast_to(table, [x.shape[0], x.shape[1], d])], axis=-1))"],
        "parameters": {"mode": "add", "output_dim": null}})json"},
+    {"keras_nlp.PositionEmbedding", "PositionEmbedding keras_nlp>PositionEmbedding", kAlways,
+     "'sequence_length' in config and 'mode' not in config",
+     "keras_nlp, layers/position_embedding.py: the learnt vectors of the places, not added",
+     R"json({"expression": "embeddings[:x.shape[-2]] + zeros_like(x)",
+       "parameters": {"sequence_length": null, "initializer": null},
+       "ignore": ["sequence_length", "initializer"], "weights": ["embeddings"]})json"},
+    {"keras_nlp.SinePositionEncoding", "SinePositionEncoding keras_nlp>SinePositionEncoding",
+     kAlways, "'max_wavelength' in config",
+     "keras_nlp, layers/sine_position_encoding.py: sines and cosines in turn, not added",
+     R"json({"expression": [
+         "d = x.shape[-1]",
+         "f = [(1.0 / max_wavelength) ** (2.0 * (i // 2) / d) for i in range(d)]",
+         "angle = expand_dims(arange(0, x.shape[-2], 1, float32), -1) * f",
+         "odd = [1.0 * (i % 2) for i in range(d)]",
+         "cos(angle) * odd + sin(angle) * [1.0 - 1.0 * (i % 2) for i in range(d)] + zeros_like(x)"],
+       "parameters": {"max_wavelength": 10000}})json"},
 });
 
 }  // namespace

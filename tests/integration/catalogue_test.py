@@ -265,36 +265,6 @@ class CatalogueTest(ModelCase):
                             ('custom_1_b2', b2)])],
                     x, np.maximum(x @ w1 + b1, 0) @ w2 + b2)
 
-    def test_position_embeddings(self):
-        x, table = values(2, 5, 4), values(9, 4)
-        config = {'input_dim': 9, 'output_dim': 4, 'mode': 'add', 'mask_zero': False}
-        weights = [('custom_1_embeddings', table)]
-        self.expect([layer('PositionEmbedding', config, weights)], x, x + table[:5])
-        config['mode'] = 'concat'
-        tiled = np.broadcast_to(table[:5], (2, 5, 4))
-        self.expect([layer('PositionEmbedding', config, weights)], x, np.concatenate([x, tiled], -1))
-        config.update(mode='expand', input_dim=4)
-        tokens = np.array([[-7, -1, 0, 2, 4]], 'float32')
-        self.expect([layer('PositionEmbedding', config, weights)], tokens,
-                    table[np.clip(tokens, -4, 4).astype(int) + 4])
-
-    def test_sine_embeddings(self):
-        x = values(2, 5, 6)
-
-        def angles(positions, size):
-            table = np.zeros(positions.shape + (size,))
-            for i in range(size // 2):
-                angle = positions / 10000 ** (2 * i / size)
-                table[..., 2 * i], table[..., 2 * i + 1] = np.sin(angle), np.cos(angle)
-            return table
-        self.expect([layer('TrigPosEmbedding', {'mode': 'add', 'output_dim': None})], x,
-                    x + angles(np.arange(5.0), 6))
-        expected = np.concatenate([x, np.broadcast_to(angles(np.arange(5.0), 4), (2, 5, 4))], -1)
-        self.expect([layer('TrigPosEmbedding', {'mode': 'concat', 'output_dim': 4})], x, expected)
-        positions = np.array([[0, 3, 7]], 'float32')
-        self.expect([layer('TrigPosEmbedding', {'mode': 'expand', 'output_dim': 4})], positions,
-                    angles(positions, 4))
-
     def test_token_embedding_and_similarity(self):
         tokens, table, bias = np.array([[1, 2, 0]], 'float32'), values(4, 3), values(4)
         embedding = layer('TokenEmbedding', {'input_dim': 4, 'output_dim': 3, 'mask_zero': False},
