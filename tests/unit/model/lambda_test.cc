@@ -95,7 +95,7 @@ TEST(LambdaTest, RefusalShowsCodeAndDefinition) {
     const std::string errors = LowerLambdaSample(sample, sample.function).Errors();
 
     EXPECT_THAT(errors, HasSubstr("return (x * my_scale) + offset")) << python;
-    EXPECT_THAT(errors, HasSubstr("it needs my_scale, offset")) << python;
+    EXPECT_THAT(errors, HasSubstr("needs my_scale, offset, not in the file")) << python;
     EXPECT_THAT(errors, HasSubstr(R"({"custom_objects":{"the_lambda":)")) << python;
     EXPECT_THAT(errors, HasSubstr(R"("expression":"(x * my_scale) + offset")")) << python;
   }
