@@ -103,6 +103,7 @@ std::span<const FunctionRow> ActivationFunctions();
 std::span<const FunctionRow> ReductionFunctions();
 std::span<const FunctionRow> ShapeFunctions();
 std::span<const FunctionRow> IndexFunctions();
+std::span<const FunctionRow> DiagonalFunctions();
 std::span<const FunctionRow> CreationFunctions();
 std::span<const FunctionRow> LinearFunctions();
 std::span<const FunctionRow> NeuralFunctions();

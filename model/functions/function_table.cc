@@ -75,8 +75,9 @@ const FunctionMap& Functions() {
     auto* functions = new FunctionMap;
     for (std::span<const FunctionRow> rows :
          {ElementwiseFunctions(), ActivationFunctions(), ReductionFunctions(), ShapeFunctions(),
-          IndexFunctions(), CreationFunctions(), LinearFunctions(), NeuralFunctions(),
-          ImageFunctions(), ColorFunctions(), QuantizationFunctions(), TextFunctions()}) {
+          IndexFunctions(), DiagonalFunctions(), CreationFunctions(), LinearFunctions(),
+          NeuralFunctions(), ImageFunctions(), ColorFunctions(), QuantizationFunctions(),
+          TextFunctions()}) {
       for (const FunctionRow& row : rows) functions->emplace(row.name, &row);
     }
     return functions;
