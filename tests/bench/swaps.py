@@ -18,6 +18,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'integration'))
 sys.path.insert(0, HERE)
+import h5py  # noqa: E402
+
 import make_models  # noqa: E402
 from daemon import SAMPLES, Daemon, wait_until  # noqa: E402
 from serving import cpu_seconds  # noqa: E402
@@ -45,11 +47,19 @@ class Swapper(threading.Thread):
         super().__init__()
         self.daemon, self.folder, self.swaps = daemon, folder, swaps
         self.resident = []
-        with open(os.path.join(folder, 'network.h5'), 'rb') as file:
-            self.good = file.read()
         make_models.mlp(os.path.join(folder, 'bad.h5'), [100, 10])
-        with open(os.path.join(folder, 'bad.h5'), 'rb') as file:
-            self.bad = file.read()
+
+    def content(self, kind, index):
+        """Bytes of a file of which no other has the same: known content is not read again."""
+        path = os.path.join(self.folder, 'bad.h5' if kind == 'bad' else 'network.h5')
+        with h5py.File(path, 'r+') as file:
+            file['model_weights/dense_1/dense_1/bias:0'][0] = index * 1e-6
+        with open(path, 'rb') as file:
+            data = file.read()
+        if kind == 'corrupt':
+            # Not truncated: that is given 15 s to become whole.
+            data = data[:128] + b'%08d' % index * 200 + data[128 + 1600:]
+        return data
 
     def loads(self):
         return sum(1 for entry in list(self.daemon.log)
@@ -59,11 +69,7 @@ class Swapper(threading.Thread):
         for index in range(self.swaps):
             kind = self.KINDS[index % len(self.KINDS)]
             before = self.loads()
-            # Bytes after the end of an HDF5 file make it another file of the same content.
-            data = (self.bad if kind == 'bad' else self.good) + b'%d' % index
-            if kind == 'corrupt':
-                # No two alike: known content is not read again.
-                data = data[:len(data) // 3] + b'%d' % index
+            data = self.content(kind, index)
             target = os.path.join(self.daemon.models, 'network.h5')
             if kind == 'slow':
                 with open(target, 'wb', buffering=0) as file:
