@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -37,16 +38,20 @@ absl::StatusOr<std::string> Sha256File(const std::string& path) {
     const std::string message = fmt::format("cannot read {}: {}", path, std::strerror(error));
     return error == ENOENT ? absl::NotFoundError(message) : absl::UnavailableError(message);
   }
-  return Sha256Descriptor(file.get());
+  if (fstat(file.get(), &info) != 0) {
+    return absl::UnavailableError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  }
+  return Sha256Descriptor(file.get(), info.st_size);
 }
 
-absl::StatusOr<std::string> Sha256Descriptor(int descriptor) {
+absl::StatusOr<std::string> Sha256Descriptor(int descriptor, int64_t bytes) {
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
   bool good = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
   std::vector<char> piece(kPieceBytes);
   off_t position = 0;
-  while (good) {
-    const ssize_t got = pread(descriptor, piece.data(), piece.size(), position);
+  while (good && position < bytes) {
+    const size_t wanted = std::min<size_t>(piece.size(), static_cast<size_t>(bytes - position));
+    const ssize_t got = pread(descriptor, piece.data(), wanted, position);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       return absl::UnavailableError(fmt::format("cannot read the file: {}", std::strerror(errno)));

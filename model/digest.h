@@ -1,6 +1,7 @@
 // Digests of files.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -11,8 +12,8 @@ namespace h5serve::model {
 // NOT_FOUND or UNAVAILABLE when it cannot be read, or is no regular file.
 absl::StatusOr<std::string> Sha256File(const std::string& path);
 
-// The same for an open file, whose position is left alone. UNAVAILABLE when it
-// cannot be read.
-absl::StatusOr<std::string> Sha256Descriptor(int descriptor);
+// The same for the first `bytes` of an open file, whose position is left alone: a
+// file that grows meanwhile would have no end. UNAVAILABLE when it cannot be read.
+absl::StatusOr<std::string> Sha256Descriptor(int descriptor, int64_t bytes);
 
 }  // namespace h5serve::model

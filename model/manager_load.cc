@@ -215,7 +215,10 @@ LoadResult Manager::State::Perform(const LoadJob& job) {
   }
   result.kind = LoadResult::Kind::kEnded;
   result.outcome.diagnoses.Sort();
-  if (result.outcome.servable == nullptr && result.outcome.facts.sha256.empty() && deps.digest) {
+  // What is too large to be read is too large for a digest as well.
+  const bool readable = job.files.file.size <= job.options->max_file_bytes;
+  if (result.outcome.servable == nullptr && result.outcome.facts.sha256.empty() && deps.digest &&
+      readable) {
     absl::StatusOr<std::string> digest = deps.digest(job.path);
     if (digest.ok() && IsStill(job)) result.outcome.facts.sha256 = *std::move(digest);
   }

@@ -61,11 +61,13 @@ bool IsLockedForWriting(int descriptor) {
   return false;
 }
 
-// The thread has a descriptor of its own.
-FileDigest StartDigest(const UniqueFd& file) {
-  return std::async(std::launch::async, [own = UniqueFd(fcntl(file.get(), F_DUPFD_CLOEXEC, 0))] {
-    return Sha256Descriptor(own.get()).value_or("");
-  });
+// The thread has a descriptor of its own. Where the system gives no thread, whoever
+// asks for the digest makes it.
+FileDigest StartDigest(const UniqueFd& file, int64_t bytes) {
+  return std::async(std::launch::async | std::launch::deferred,
+                    [own = UniqueFd(fcntl(file.get(), F_DUPFD_CLOEXEC, 0)), bytes] {
+                      return Sha256Descriptor(own.get(), bytes).value_or("");
+                    });
 }
 
 std::optional<ModelImage> ReadArchive(int descriptor, const std::string& path,
@@ -132,7 +134,8 @@ std::optional<ModelImage> ReadModelFile(const std::string& path, const ReadOptio
     struct stat info {};
     const UniqueFd file = OpenRegular(path, &info, diagnoses);
     if (file.get() < 0) return std::nullopt;
-    if (digest != nullptr && info.st_size <= options.max_file_bytes) *digest = StartDigest(file);
+    if (digest != nullptr && info.st_size <= options.max_file_bytes)
+      *digest = StartDigest(file, info.st_size);
     return ReadOpenFile(file.get(), info, Printable(path, 1000), options, diagnoses);
   } catch (const std::bad_alloc&) {
     diagnoses->Add(Code::kResourceLimit, "not enough memory to read the file");

@@ -126,7 +126,8 @@ class ManagerTest : public testing::Test {
       if (request.on_phase) request.on_phase(phase);
     }
     if (during_load_) during_load_();
-    outcome.facts.sha256 = bytes;
+    const bool readable = static_cast<int64_t>(bytes.size()) <= request.options.max_file_bytes;
+    if (readable) outcome.facts.sha256 = bytes;
     const std::string head = bytes.substr(0, bytes.find(','));
     if (head.starts_with("bad ")) {
       for (const CodeInfo& info : AllCodes()) {

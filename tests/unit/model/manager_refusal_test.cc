@@ -60,6 +60,15 @@ TEST_F(ManagerTest, DoesNotReloadWhatIsInServiceWhenOnlyItsTimesChange) {
   EXPECT_EQ(StateOf("iris", 1), "serving");
 }
 
+TEST_F(ManagerTest, MakesNoDigestOfAFileTooLargeToRead) {
+  WriteOld("/m/iris/1.h5", "bad RESOURCE_LIMIT");
+  options_.defaults.max_file_bytes = 4;
+  StartAndRun();
+
+  EXPECT_EQ(StateOf("iris", 1), "refused");
+  EXPECT_EQ(digests_, 0);
+}
+
 TEST_F(ManagerTest, RetriesTransientFailuresEverMoreRarely) {
   WriteOld("/m/iris/1.h5", "bad IO_ERROR");
   StartAndRun();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -171,6 +172,19 @@ TEST(DigestTest, IsSha256) {
 
   std::filesystem::remove(path);
   EXPECT_EQ(Sha256File(path).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(DigestTest, EndsWhereTheFileEndedWhenItWasOpened) {
+  const std::string path = testing::TempDir() + "h5serve_growing";
+  std::ofstream(path) << "abc and what came later";
+  std::FILE* const file = std::fopen(path.c_str(), "rb");
+  ASSERT_NE(file, nullptr);
+
+  EXPECT_EQ(Sha256Descriptor(fileno(file), 3).value(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+
+  std::fclose(file);
+  std::filesystem::remove(path);
 }
 
 }  // namespace
