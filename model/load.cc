@@ -26,15 +26,8 @@ class Loader {
   explicit Loader(const LoadRequest& request) : request_(request) {}
 
   LoadOutcome Run() {
-    try {
-      Steps();
-    } catch (const std::bad_alloc&) {
-      outcome_.diagnoses.Add(Code::kResourceLimit, "not enough memory to load the model");
-    } catch (const std::exception& error) {
-      outcome_.diagnoses.Add(Code::kInternalError,
-                             fmt::format("the load failed unexpectedly: {}", error.what()));
-    }
-    TakeDigest();
+    Guarded([this] { Steps(); });
+    Guarded([this] { TakeDigest(); });
     EndPhase();
     if (outcome_.diagnoses.has_errors()) outcome_.servable = nullptr;
     outcome_.diagnoses.Sort();
@@ -43,6 +36,19 @@ class Loader {
   }
 
  private:
+  // Whatever `step` throws becomes a diagnosis.
+  template <typename Step>
+  void Guarded(Step step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+      outcome_.diagnoses.Add(Code::kResourceLimit, "not enough memory to load the model");
+    } catch (const std::exception& error) {
+      outcome_.diagnoses.Add(Code::kInternalError,
+                             fmt::format("the load failed unexpectedly: {}", error.what()));
+    }
+  }
+
   void Begin(LoadPhase phase) {
     EndPhase();
     phase_ = phase;

@@ -1,5 +1,4 @@
 // Diagonals and triangles of matrices.
-
 #include <fmt/format.h>
 
 #include <cstdlib>

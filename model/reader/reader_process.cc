@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -156,7 +157,12 @@ void SpareReader::Prepare() {
     absl::MutexLock lock(&mutex_);
     if (waiting_) return;
   }
-  std::optional<ReaderProcess> started = ReaderProcess::Start();
+  std::optional<ReaderProcess> started;
+  try {
+    started = ReaderProcess::Start();
+  } catch (const std::bad_alloc&) {
+    return;  // the next load starts its own
+  }
   absl::MutexLock lock(&mutex_);
   if (!waiting_) waiting_.swap(started);
 }

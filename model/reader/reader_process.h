@@ -49,7 +49,8 @@ bool ReceiveFile(UniqueFd* file, UniqueFd* memory);
 // Thread-safe.
 class SpareReader {
  public:
-  // Starts a process unless one waits. Blocks for some milliseconds.
+  // Starts a process unless one waits or none can be had. Blocks for some
+  // milliseconds. Never throws.
   void Prepare() ABSL_LOCKS_EXCLUDED(mutex_);
   // The process that waits, if any.
   std::optional<ReaderProcess> Take() ABSL_LOCKS_EXCLUDED(mutex_);
