@@ -151,7 +151,6 @@ class Loader {
     const bool independent_rows = RunTrials(trial, &outcome_.diagnoses);
     if (failed()) return;
     CheckGolden(trial, request_.path, request_.options.compatibility, &outcome_.diagnoses);
-    TakeDigest();
     if (failed()) return;
     const bool batchable = !batch_dependent && independent_rows;
     Servable::BatchCosts costs;
@@ -159,6 +158,8 @@ class Loader {
       const int64_t most = batchable ? request_.options.batching.max_batch_size : 1;
       costs = MeasureBatches(trial, most, kMeasuringBudget);
     }
+    TakeDigest();
+    if (failed()) return;
     outcome_.servable = std::make_shared<const Servable>(
         outcome_.signature, outcome_.facts, std::move(program), batchable, std::move(costs));
   }
