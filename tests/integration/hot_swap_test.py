@@ -37,8 +37,11 @@ class Load:
         self._inputs = inputs
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(daemon.client(),))
-                         for _ in range(CALLERS)]
+        clients = [daemon.client() for _ in range(CALLERS)]
+        for client in clients:
+            # What is measured begins when all are connected.
+            grpc.channel_ready_future(client.channel).result(20)
+        self._threads = [threading.Thread(target=self._run, args=(client,)) for client in clients]
 
     def __enter__(self):
         for thread in self._threads:
